@@ -1,0 +1,1 @@
+//! Sentence Transformers in Rust: load, encode, compare.

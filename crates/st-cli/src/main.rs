@@ -1,0 +1,2 @@
+//! The `sentence-transformers` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The encoder contract: ragged batches, EncoderSpec, weights, Encoder and Backend.

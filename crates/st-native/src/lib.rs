@@ -1,0 +1,1 @@
+//! The native CPU engine: packed weights, ragged batches, fused kernels.

@@ -1,0 +1,1 @@
+//! Golden reader, tiny models and a local Hub for tests.

@@ -1,0 +1,1 @@
+//! Embeddings, similarity, quantisation, semantic search, mining and clustering.
