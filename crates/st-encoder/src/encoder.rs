@@ -1,0 +1,229 @@
+//! [`Encoder`] and [`Backend`]: the contract between the library and whatever runs a network.
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::{Batch, DataType, EncoderError, TokenEmbeddings};
+
+/// Something that turns token ids into token embeddings.
+///
+/// Every method takes `&self`, and one encoder serves any number of threads at once.
+pub trait Encoder: Debug + Send + Sync {
+    /// What the encoder is.
+    fn info(&self) -> &EncoderInfo;
+
+    /// Runs a batch.
+    ///
+    /// A sequence's rows do not depend on the other sequences of the batch. The result has the batch's sequences in the
+    /// batch's order.
+    ///
+    /// # Errors
+    /// [`EncoderError::TokenOutOfRange`] and [`EncoderError::SequenceTooLong`] for ids and lengths that the network has
+    /// no rows for; whatever else the executor meets.
+    fn forward(&self, batch: &Batch, pass: &Pass) -> Result<TokenEmbeddings, EncoderError>;
+}
+
+/// Something that makes encoders from model folders. A backend is a value that is handed to the library.
+pub trait Backend: Debug + Send + Sync {
+    /// Its name, such as `native`.
+    fn name(&self) -> &'static str;
+
+    /// Loads the encoder of a folder.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the folder, with the file's name.
+    fn load(&self, files: &EncoderFiles, options: &EncoderOptions) -> Result<Box<dyn Encoder>, EncoderError>;
+}
+
+/// The folder of a transformer and its parsed `config.json`.
+#[derive(Debug, Clone)]
+pub struct EncoderFiles {
+    folder: PathBuf,
+    config: serde_json::Value,
+}
+
+impl EncoderFiles {
+    /// Reads `config.json` of a folder.
+    ///
+    /// # Errors
+    /// [`EncoderError::Io`] or, with line and column, [`EncoderError::Config`].
+    pub fn open(folder: impl Into<PathBuf>) -> Result<Self, EncoderError> {
+        let folder = folder.into();
+        let config = crate::weights::read_json(&folder.join("config.json"))?;
+        Ok(Self { folder, config })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The content of `config.json`.
+    #[must_use]
+    pub fn config(&self) -> &serde_json::Value {
+        &self.config
+    }
+
+    /// Path of `config.json`, for messages.
+    #[must_use]
+    pub fn config_path(&self) -> PathBuf {
+        self.folder.join("config.json")
+    }
+}
+
+/// How an encoder is loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EncoderOptions {
+    /// In what form the weights are kept in memory.
+    pub weights: WeightFormat,
+    /// Calibration batches for [`WeightFormat::Int8`], optional.
+    pub calibration: Vec<Batch>,
+}
+
+impl EncoderOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`EncoderOptions::weights`].
+    #[must_use]
+    pub fn weights(mut self, weights: WeightFormat) -> Self {
+        self.weights = weights;
+        self
+    }
+}
+
+/// In what form the weights are kept in memory and multiplied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum WeightFormat {
+    /// 32-bit floats, whatever the checkpoint holds: the original's default.
+    #[default]
+    F32,
+    /// As the checkpoint holds them (`torch_dtype="auto"`).
+    Auto,
+    /// 16-bit floats; products are still summed in 32 bits.
+    F16,
+    /// bfloat16; products are still summed in 32 bits.
+    BF16,
+    /// 8-bit integers per output channel, activations quantised per token.
+    Int8,
+}
+
+impl WeightFormat {
+    /// All formats with their names.
+    pub const ALL: [(&'static str, Self); 5] = [
+        ("float32", Self::F32),
+        ("auto", Self::Auto),
+        ("float16", Self::F16),
+        ("bfloat16", Self::BF16),
+        ("int8", Self::Int8),
+    ];
+
+    /// Its name, the one of PyTorch's data type.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.iter().find(|(_, format)| *format == self).map_or("float32", |(name, _)| name)
+    }
+}
+
+impl std::fmt::Display for WeightFormat {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+impl FromStr for WeightFormat {
+    type Err = EncoderError;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, format)| *format).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|(name, _)| *name).collect();
+            EncoderError::Unsupported {
+                executor: "this library",
+                message: format!("weight format '{name}' is not one of {}", known.join(", ")),
+            }
+        })
+    }
+}
+
+/// What is wanted of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pass {
+    /// Which rows are wanted.
+    pub rows: Rows,
+    /// Whether the hidden states of every layer are wanted too.
+    pub layers: bool,
+    /// Into how many pieces the work may be split, over the threads of the rayon pool the caller runs in.
+    /// The result does not depend on it.
+    pub threads: usize,
+}
+
+impl Default for Pass {
+    fn default() -> Self {
+        Self { rows: Rows::All, layers: false, threads: 1 }
+    }
+}
+
+/// Which token rows a run returns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Rows {
+    /// Every token's.
+    #[default]
+    All,
+    /// Each sequence's first only, so that the last block can skip the rest (CLS pooling).
+    First,
+}
+
+/// What an encoder is.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct EncoderInfo {
+    /// Architecture as our table names it, such as `bert`.
+    pub architecture: &'static str,
+    /// Class name in the configuration's `architectures`, such as `BertModel`, where given.
+    pub class_name: Option<String>,
+    /// Backend that runs it.
+    pub backend: &'static str,
+    /// Components of a token embedding.
+    pub hidden: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Rows of the word table.
+    pub vocabulary: usize,
+    /// Longest sequence that the positions allow.
+    pub max_sequence: Option<usize>,
+    /// Number of parameters used.
+    pub parameters: u64,
+    /// Data type of the checkpoint.
+    pub stored: DataType,
+    /// Form of the weights in memory; never [`WeightFormat::Auto`].
+    pub weights: WeightFormat,
+    /// Instruction set in use, such as `avx512`, where the backend chooses one.
+    pub instructions: Option<&'static str>,
+}
+
+impl EncoderInfo {
+    /// An info with the given architecture, backend and sizes; the rest is filled in by assignment.
+    #[must_use]
+    pub fn new(architecture: &'static str, backend: &'static str, hidden: usize) -> Self {
+        Self {
+            architecture,
+            class_name: None,
+            backend,
+            hidden,
+            layers: 0,
+            vocabulary: 0,
+            max_sequence: None,
+            parameters: 0,
+            stored: DataType::F32,
+            weights: WeightFormat::F32,
+            instructions: None,
+        }
+    }
+}
