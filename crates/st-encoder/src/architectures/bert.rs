@@ -9,7 +9,7 @@ use crate::{
 pub(super) const BERT: Architecture =
     Architecture { name: "bert", model_types: &["bert"], prefixes: &["", "bert."], describe, source };
 
-fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
+pub(super) fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
     let hidden = config.size("hidden_size")?;
     let heads = config.size("num_attention_heads")?;
     if hidden % heads != 0 {
@@ -68,7 +68,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
     })
 }
 
-fn source(_: &EncoderSpec, slot: Slot) -> TensorSource {
+pub(super) fn source(_: &EncoderSpec, slot: Slot) -> TensorSource {
     let named = |name: &str, part: Part| TensorSource::whole(format!("{name}.{}", part.name()));
     match slot {
         Slot::WordEmbedding => named("embeddings.word_embeddings", Part::Weight),

@@ -4,6 +4,7 @@
 
 mod bert;
 mod config;
+mod mpnet;
 
 use std::path::Path;
 
@@ -26,7 +27,7 @@ pub struct Architecture {
 }
 
 /// Every architecture.
-pub const ARCHITECTURES: &[&Architecture] = &[&bert::BERT];
+pub const ARCHITECTURES: &[&Architecture] = &[&bert::BERT, &mpnet::MPNET];
 
 /// Finds the architecture of a `config.json` and describes the network. `path` is for messages.
 ///

@@ -1,26 +1,14 @@
 //! Reading checkpoints: safetensors (also sharded) and PyTorch's `.bin`, without running anything they contain.
 
 mod safetensors_file;
+mod shards;
+mod tensor;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::{EncoderError, TensorSource};
-
-/// Data types of stored tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DataType {
-    /// 64-bit float.
-    F64,
-    /// 32-bit float.
-    F32,
-    /// 16-bit float.
-    F16,
-    /// bfloat16.
-    BF16,
-}
+pub use tensor::{DataType, Tensor};
 
 /// The tensors of a model folder, memory-mapped until they are asked for.
 #[derive(Debug)]
@@ -37,10 +25,35 @@ impl Weights {
     /// # Errors
     /// [`EncoderError::NoWeights`] and [`EncoderError::Weights`].
     pub fn open(folder: &Path) -> Result<Self, EncoderError> {
-        let path = folder.join("model.safetensors");
-        let file = safetensors_file::SafetensorsFile::open(&path)?;
-        let index = file.names().map(|name| (name.to_owned(), 0)).collect();
-        Ok(Self { path, files: vec![file], index, prefix: String::new() })
+        let single = folder.join("model.safetensors");
+        if single.is_file() {
+            return Self::from_files(single.clone(), vec![single], None);
+        }
+        let index = folder.join("model.safetensors.index.json");
+        if index.is_file() {
+            let shards = shards::read_index(&index)?;
+            return Self::from_files(index, shards.files, Some(shards.tensors));
+        }
+        Err(EncoderError::NoWeights {
+            path: folder.into(),
+            expected: "model.safetensors or model.safetensors.index.json".into(),
+        })
+    }
+
+    fn from_files(
+        path: PathBuf,
+        paths: Vec<PathBuf>,
+        expected: Option<BTreeMap<String, usize>>,
+    ) -> Result<Self, EncoderError> {
+        let files =
+            paths.iter().map(|path| safetensors_file::SafetensorsFile::open(path)).collect::<Result<Vec<_>, _>>()?;
+        let index = match expected {
+            Some(index) => index,
+            None => {
+                files.iter().enumerate().flat_map(|(n, f)| f.names().map(move |name| (name.to_owned(), n))).collect()
+            }
+        };
+        Ok(Self { path, files, index, prefix: String::new() })
     }
 
     /// The file or folder, for messages.
@@ -86,60 +99,6 @@ impl Weights {
             return Err(wrong(tensor.shape));
         }
         Ok(tensor)
-    }
-}
-
-/// A tensor's numbers in the checkpoint, row-major.
-#[derive(Debug, Clone)]
-pub struct Tensor<'a> {
-    path: &'a Path,
-    name: String,
-    data_type: DataType,
-    shape: Vec<usize>,
-    bytes: &'a [u8],
-}
-
-impl<'a> Tensor<'a> {
-    /// Stored data type.
-    #[must_use]
-    pub fn data_type(&self) -> DataType {
-        self.data_type
-    }
-
-    /// Shape, outermost first.
-    #[must_use]
-    pub fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// The stored bytes, little-endian, row-major; not necessarily aligned.
-    #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
-    }
-
-    /// The numbers as 32-bit floats, borrowed when they are stored so and aligned.
-    ///
-    /// # Errors
-    /// [`EncoderError::NotFinite`] at the first NaN or infinity.
-    pub fn to_f32(&self) -> Result<Cow<'a, [f32]>, EncoderError> {
-        let numbers: Vec<f32> =
-            self.bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-        match numbers.iter().position(|x| !x.is_finite()) {
-            Some(index) => Err(EncoderError::NotFinite { path: self.path.into(), name: self.name.clone(), index }),
-            None => Ok(Cow::Owned(numbers)),
-        }
-    }
-
-    fn rows(self, rows: std::ops::Range<usize>) -> Option<Self> {
-        let (&count, inner) = self.shape.split_first()?;
-        if rows.start > rows.end || rows.end > count {
-            return None;
-        }
-        let row = self.bytes.len().checked_div(count)?;
-        let mut shape = vec![rows.len()];
-        shape.extend_from_slice(inner);
-        Some(Self { bytes: &self.bytes[rows.start * row..rows.end * row], shape, ..self })
     }
 }
 
