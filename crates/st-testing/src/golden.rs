@@ -65,6 +65,31 @@ pub fn read<T: DeserializeOwned>(name: &str) -> T {
     }
 }
 
+/// The original's message for a wrong argument outside `encode`, by the name it has in `golden/errors.json`.
+///
+/// ```
+/// let message = st_testing::golden::original_message("similarity function that does not exist");
+/// assert_eq!(message, "'cos' is not a valid SimilarityFunction");
+/// ```
+///
+/// # Panics
+/// When no message has this name.
+pub fn original_message(name: &str) -> String {
+    #[derive(Deserialize)]
+    struct File {
+        errors: Vec<Named>,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        name: String,
+        message: String,
+    }
+    match read::<File>("golden/errors.json").errors.into_iter().find(|error| error.name == name) {
+        Some(error) => error.message,
+        None => panic!("golden/errors.json has no message called {name:?}"),
+    }
+}
+
 /// What a model says about itself.
 #[derive(Clone, Debug, Deserialize)]
 pub struct InfoGolden {
