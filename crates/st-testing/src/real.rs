@@ -190,6 +190,31 @@ mod tests {
     }
 
     #[test]
+    fn two_independent_references_agree() {
+        #[derive(Deserialize)]
+        struct File {
+            items: Vec<Item>,
+        }
+        #[derive(Deserialize)]
+        struct Item {
+            sentence: String,
+            n_tokens: usize,
+            normalized_mean: Numbers,
+        }
+        let golden = RealGolden::load("all-MiniLM-L6-v2");
+        let (texts, rows) = (real_texts(), golden.full());
+        let mut compared = 0;
+        for item in read::<File>("golden/all-MiniLM-L6-v2.float64.json").items {
+            if let Some(index) = texts[..golden.full_rows].iter().position(|text| *text == item.sentence) {
+                assert_eq!(golden.tokens[index], item.n_tokens);
+                crate::assert_close(&rows[index], item.normalized_mean.as_f64(), 1e-7, &item.sentence);
+                compared += 1;
+            }
+        }
+        assert!(compared >= 4, "only {compared} texts are in both files");
+    }
+
+    #[test]
     #[should_panic(expected = "text 3")]
     fn a_wrong_component_is_found() {
         let mut golden = RealGolden::load("all-MiniLM-L6-v2");
