@@ -28,6 +28,7 @@ pub mod architectures;
 mod batch;
 mod encoder;
 mod error;
+mod required_slots;
 mod slot;
 mod spec;
 mod token_embeddings;
@@ -36,6 +37,7 @@ pub mod weights;
 pub use batch::Batch;
 pub use encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
 pub use error::EncoderError;
+pub use required_slots::required_slots;
 pub use slot::{LayerSlot, Part, Slot, TensorSource};
 pub use spec::{
     Activation, AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderSpec, FeedForwardSpec,

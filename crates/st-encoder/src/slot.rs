@@ -90,18 +90,27 @@ pub struct TensorSource {
     pub name: String,
     /// The rows that fill the slot, when several slots share one tensor (a fused query-key-value projection).
     pub rows: Option<Range<usize>>,
+    /// Another name of the same tensor, for checkpoints that lack the first (tied tables are stored once).
+    pub or: Option<String>,
 }
 
 impl TensorSource {
     /// A whole tensor.
     #[must_use]
     pub fn whole(name: impl Into<String>) -> Self {
-        Self { name: name.into(), rows: None }
+        Self { name: name.into(), rows: None, or: None }
     }
 
     /// Some rows of a tensor.
     #[must_use]
     pub fn rows(name: impl Into<String>, rows: Range<usize>) -> Self {
-        Self { name: name.into(), rows: Some(rows) }
+        Self { name: name.into(), rows: Some(rows), or: None }
+    }
+
+    /// With a second name to look for.
+    #[must_use]
+    pub fn or(mut self, name: impl Into<String>) -> Self {
+        self.or = Some(name.into());
+        self
     }
 }

@@ -2,38 +2,49 @@
 
 use super::{Architecture, Config};
 use crate::{
-    Activation, AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec,
-    FeedForwardSpec, LayerSlot, LayerSpec, NormPlacement, NormSpec, Part, PositionSpec, Slot, TensorSource,
+    AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec, FeedForwardSpec,
+    LayerSlot, LayerSpec, NormPlacement, NormSpec, Part, PositionSpec, Slot, TensorSource,
 };
 
 pub(super) const BERT: Architecture =
     Architecture { name: "bert", model_types: &["bert"], prefixes: &["", "bert."], describe, source };
 
 pub(super) fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
-    let hidden = config.size("hidden_size")?;
-    let heads = config.size("num_attention_heads")?;
-    if hidden % heads != 0 {
-        return Err(config.error(format!("'hidden_size' {hidden} is not a multiple of 'num_attention_heads' {heads}")));
-    }
-    let kind = config.text_or("position_embedding_type", "absolute")?;
-    if kind != "absolute" {
-        return Err(config.error(format!("'position_embedding_type' {kind} is not supported, only absolute is")));
-    }
+    let hidden = config.size_or("hidden_size", 768)?;
+    let sizes = Sizes { hidden, width: hidden, heads: 12, inner: 3072, vocabulary: 30_522, activation: "gelu" };
+    describe_sized(config, &sizes)
+}
+
+/// What a configuration of this shape says of itself, or its class takes by default.
+pub(super) struct Sizes {
+    /// Components of a hidden state.
+    pub(super) hidden: usize,
+    /// Components of the word table.
+    pub(super) width: usize,
+    /// Default of `num_attention_heads`.
+    pub(super) heads: usize,
+    /// Default of `intermediate_size`.
+    pub(super) inner: usize,
+    /// Default of `vocab_size`.
+    pub(super) vocabulary: usize,
+    /// Default of `hidden_act`.
+    pub(super) activation: &'static str,
+}
+
+/// Describes BERT with the sizes handed over.
+pub(super) fn describe_sized(config: &Config<'_>, sizes: &Sizes) -> Result<EncoderSpec, EncoderError> {
+    let Sizes { hidden, width, .. } = *sizes;
+    config.only("position_embedding_type", &["absolute".into()])?;
+    let heads = config.size_or("num_attention_heads", sizes.heads)?;
+    let head_size = config.head_size(("hidden_size", hidden), ("num_attention_heads", heads))?;
     let count = config.size_or("max_position_embeddings", 512)?;
-    let norm = NormSpec::layer(config.number_or("layer_norm_eps", 1e-12)?);
-    let activation = match config.text_or("hidden_act", "gelu")? {
-        "gelu" => Activation::Gelu,
-        "gelu_new" | "gelu_pytorch_tanh" => Activation::GeluTanh,
-        "relu" => Activation::Relu,
-        "silu" | "swish" => Activation::Silu,
-        other => return Err(config.error(format!("'hidden_act' {other} is not supported"))),
-    };
+    let norm = NormSpec::layer(config.positive_or("layer_norm_eps", 1e-12)?);
     let layer = LayerSpec {
         attention: AttentionSpec {
             heads,
             key_value_heads: heads,
-            head_size: hidden / heads,
-            scale: 1.0 / ((hidden / heads) as f32).sqrt(),
+            head_size,
+            scale: 1.0 / (head_size as f32).sqrt(),
             input_bias: true,
             output_bias: true,
             position: AttentionPosition::None,
@@ -42,8 +53,8 @@ pub(super) fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError>
         },
         attention_norm: Some(norm),
         feed_forward: FeedForwardSpec {
-            inner: config.size("intermediate_size")?,
-            activation,
+            inner: config.size_or("intermediate_size", sizes.inner)?,
+            activation: config.activation_or("hidden_act", sizes.activation)?,
             gated: false,
             up_bias: true,
             down_bias: true,
@@ -54,15 +65,15 @@ pub(super) fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError>
     Ok(EncoderSpec {
         hidden,
         embeddings: EmbeddingsSpec {
-            vocabulary: config.size("vocab_size")?,
-            width: hidden,
+            vocabulary: config.size_or("vocab_size", sizes.vocabulary)?,
+            width,
             positions: PositionSpec::Learned { count, offset: 0, padding: None },
-            token_types: config.size_or("type_vocab_size", 2)?,
+            token_types: config.count_or("type_vocab_size", 2)?,
             norm: Some(norm),
-            projection: None,
+            projection: (width != hidden).then_some(true),
             scale: None,
         },
-        layers: vec![layer; config.size("num_hidden_layers")?],
+        layers: vec![layer; config.layers_or("num_hidden_layers", 12)?],
         final_norm: None,
         max_sequence: Some(count),
     })
@@ -91,4 +102,23 @@ pub(super) fn source(_: &EncoderSpec, slot: Slot) -> TensorSource {
         }
         other => TensorSource::whole(format!("{other:?}")),
     }
+}
+
+/// Changes positions to the RoBERTa family's: the first token reads the row after the padding token's.
+pub(super) fn offset_positions(
+    spec: &mut EncoderSpec,
+    config: &Config<'_>,
+    default: usize,
+    padding: u32,
+) -> Result<(), EncoderError> {
+    let count = config.size_or("max_position_embeddings", default)?;
+    let offset = padding as usize + 1;
+    if count <= offset {
+        return Err(config.error(format!(
+            "'max_position_embeddings' {count} leaves no position, because the first {offset} are reserved for padding"
+        )));
+    }
+    spec.embeddings.positions = PositionSpec::Learned { count, offset, padding: Some(padding) };
+    spec.max_sequence = Some(count - offset);
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::EncoderError;
+use crate::{Activation, EncoderError};
 
 /// The fields of a `config.json`, read with errors that name the file and the field.
 #[derive(Debug, Clone, Copy)]
@@ -15,6 +15,24 @@ pub struct Config<'a> {
 
 /// No dimension of a real encoder is larger than this; a larger one is an attack or a damaged file.
 const LARGEST: u64 = 1 << 24;
+
+/// No real encoder has more blocks.
+const MOST_LAYERS: usize = 1024;
+
+/// Names of activation functions in configurations. Several names stand for one formula.
+const ACTIVATIONS: &[(&str, Activation)] = &[
+    ("gelu", Activation::Gelu),
+    ("gelu_python", Activation::Gelu),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("gelu_accurate", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_python_tanh", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("tanh", Activation::Tanh),
+];
 
 impl<'a> Config<'a> {
     /// Takes the object of a `config.json`.
@@ -95,6 +113,87 @@ impl<'a> Config<'a> {
         match self.get(field) {
             None => Ok(default),
             Some(value) => value.as_bool().ok_or_else(|| self.error(format!("'{field}' should be true or false"))),
+        }
+    }
+
+    /// Whether a field is present and not null.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.get(field).is_some()
+    }
+
+    /// A field as it is, unless it is absent or null.
+    #[must_use]
+    pub fn value(&self, field: &str) -> Option<&'a Value> {
+        self.get(field)
+    }
+
+    /// A count: a whole number from 0 to 2²⁴, with a default.
+    ///
+    /// # Errors
+    /// When it is present and anything else.
+    pub fn count_or(&self, field: &str, default: usize) -> Result<usize, EncoderError> {
+        match self.get(field).map(Value::as_u64) {
+            None => Ok(default),
+            Some(Some(number @ 0..=LARGEST)) => Ok(number as usize),
+            Some(_) => Err(self.error(format!("'{field}' should be a whole number from 0 to {LARGEST}"))),
+        }
+    }
+
+    /// A number of blocks, from 1 to 1024, with a default.
+    ///
+    /// # Errors
+    /// When it is present and anything else.
+    pub fn layers_or(&self, field: &str, default: usize) -> Result<usize, EncoderError> {
+        match self.size_or(field, default)? {
+            layers if layers <= MOST_LAYERS => Ok(layers),
+            layers => Err(self.error(format!("'{field}' is {layers}, but at most {MOST_LAYERS} blocks are supported"))),
+        }
+    }
+
+    /// A number above zero, with a default: an epsilon, a base.
+    ///
+    /// # Errors
+    /// When it is present and anything else.
+    pub fn positive_or(&self, field: &str, default: f64) -> Result<f64, EncoderError> {
+        let number = self.number_or(field, default)?;
+        if number > 0.0 { Ok(number) } else { Err(self.error(format!("'{field}' should be above 0"))) }
+    }
+
+    /// The activation function that a field names.
+    ///
+    /// # Errors
+    /// When it is present and no name of a supported activation.
+    pub fn activation_or(&self, field: &str, default: &'a str) -> Result<Activation, EncoderError> {
+        let name = self.text_or(field, default)?;
+        ACTIVATIONS.iter().find(|(known, _)| *known == name).map(|(_, activation)| *activation).ok_or_else(|| {
+            let known: Vec<_> = ACTIVATIONS.iter().map(|(known, _)| *known).collect();
+            self.error(format!("'{field}' {name} is not supported; supported are {}", known.join(", ")))
+        })
+    }
+
+    /// Components per head when the heads share the hidden size among them.
+    ///
+    /// # Errors
+    /// When `hidden` is not a multiple of `heads`. The names are those of the fields.
+    pub fn head_size(&self, hidden: (&str, usize), heads: (&str, usize)) -> Result<usize, EncoderError> {
+        match hidden.1.checked_rem(heads.1) {
+            Some(0) => Ok(hidden.1 / heads.1),
+            _ => Err(self.error(format!("'{}' {} is not a multiple of '{}' {}", hidden.0, hidden.1, heads.0, heads.1))),
+        }
+    }
+
+    /// Refuses a field unless it is absent, null or one of `supported`.
+    ///
+    /// # Errors
+    /// Naming the field, its value and what is supported.
+    pub fn only(&self, field: &str, supported: &[Value]) -> Result<(), EncoderError> {
+        match self.get(field) {
+            Some(value) if !supported.contains(value) => {
+                let supported: Vec<_> = supported.iter().map(Value::to_string).collect();
+                Err(self.error(format!("'{field}' {value} is not supported, only {} is", supported.join(" or "))))
+            }
+            _ => Ok(()),
         }
     }
 }

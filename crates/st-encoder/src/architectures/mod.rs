@@ -2,9 +2,13 @@
 //!
 //! Adding one is a file beside this one and a line in [`ARCHITECTURES`].
 
+mod albert;
 mod bert;
 mod config;
+mod distilbert;
+mod electra;
 mod mpnet;
+mod roberta;
 
 use std::path::Path;
 
@@ -27,7 +31,19 @@ pub struct Architecture {
 }
 
 /// Every architecture.
-pub const ARCHITECTURES: &[&Architecture] = &[&bert::BERT, &mpnet::MPNET];
+pub const ARCHITECTURES: &[&Architecture] =
+    &[&bert::BERT, &mpnet::MPNET, &roberta::ROBERTA, &distilbert::DISTILBERT, &electra::ELECTRA, &albert::ALBERT];
+
+/// Fields that change the computation in ways no architecture here describes, with the values that do no harm.
+fn refuse_unsupported(config: &Config<'_>) -> Result<(), EncoderError> {
+    for field in ["is_decoder", "add_cross_attention"] {
+        config.only(field, &[false.into()])?;
+    }
+    if config.has("quantization_config") {
+        return Err(config.error("'quantization_config' is not supported; take the checkpoint that is not quantised"));
+    }
+    Ok(())
+}
 
 /// Finds the architecture of a `config.json` and describes the network. `path` is for messages.
 ///
@@ -44,5 +60,6 @@ pub fn describe(config: &serde_json::Value, path: &Path) -> Result<(&'static Arc
                 supported: ARCHITECTURES.iter().flat_map(|a| a.model_types).copied().collect::<Vec<_>>().join(", "),
             }
         })?;
+    refuse_unsupported(&config)?;
     Ok((architecture, (architecture.describe)(&config)?))
 }

@@ -1,7 +1,7 @@
 //! MPNet (Song et al. 2020): BERT with a bucketed relative position bias and no token types.
 
 use super::{Architecture, Config, bert};
-use crate::{AttentionPosition, EncoderError, EncoderSpec, LayerSlot, Part, PositionSpec, Slot, TensorSource};
+use crate::{AttentionPosition, EncoderError, EncoderSpec, LayerSlot, Part, Slot, TensorSource};
 
 pub(super) const MPNET: Architecture =
     Architecture { name: "mpnet", model_types: &["mpnet"], prefixes: &["", "mpnet."], describe, source };
@@ -14,17 +14,12 @@ const BUCKETS: usize = 32;
 const MAX_DISTANCE: usize = 128;
 
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
-    let buckets = config.size_or("relative_attention_num_buckets", BUCKETS)?;
-    if buckets != BUCKETS {
-        return Err(config.error(format!("'relative_attention_num_buckets' {buckets} is not supported, only 32 is")));
-    }
+    config.only("relative_attention_num_buckets", &[BUCKETS.into()])?;
     let mut spec = bert::describe(config)?;
-    let count = config.size_or("max_position_embeddings", 512)?;
-    spec.embeddings.positions = PositionSpec::Learned { count, offset: PADDING as usize + 1, padding: Some(PADDING) };
+    bert::offset_positions(&mut spec, config, 512, PADDING)?;
     spec.embeddings.token_types = 0;
-    spec.max_sequence = Some(count.saturating_sub(PADDING as usize + 1));
     for layer in &mut spec.layers {
-        layer.attention.position = AttentionPosition::RelativeBias { buckets, max_distance: MAX_DISTANCE };
+        layer.attention.position = AttentionPosition::RelativeBias { buckets: BUCKETS, max_distance: MAX_DISTANCE };
     }
     Ok(spec)
 }

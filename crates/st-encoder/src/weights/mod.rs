@@ -1,59 +1,91 @@
 //! Reading checkpoints: safetensors (also sharded) and PyTorch's `.bin`, without running anything they contain.
 
+mod mapped;
+mod pytorch;
 mod safetensors_file;
 mod shards;
+mod stored;
 mod tensor;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::{EncoderError, TensorSource};
+use stored::{Kind, WeightsFile};
 pub use tensor::{DataType, Tensor};
 
+/// Where the weights of a folder are looked for, first to last, and whether the file is an index of others.
+const FILES: &[(&str, bool)] = &[
+    ("model.safetensors", false),
+    ("model.safetensors.index.json", true),
+    ("pytorch_model.bin", false),
+    ("pytorch_model.bin.index.json", true),
+];
+
+/// Endings of tensor names in checkpoints from TensorFlow, and what those tensors are called today.
+const OLD_ENDINGS: &[(&str, &str)] = &[("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias")];
+
 /// The tensors of a model folder, memory-mapped until they are asked for.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1, 2], &[0, 0, 0, 0, 0, 0, 128, 63])?;
+/// # std::fs::write(folder.path().join("model.safetensors"), safetensors::serialize([("linear.weight", view)], None)?)?;
+/// use st_encoder::{TensorSource, Weights};
+///
+/// let weights = Weights::open(folder.path())?;
+/// assert_eq!(weights.shape_of("linear.weight"), Some(&[1, 2][..]));
+/// let tensor = weights.tensor(&TensorSource::whole("linear.weight"), &[1, 2])?;
+/// assert_eq!(*tensor.to_f32()?, [0.0, 1.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Weights {
     path: PathBuf,
-    files: Vec<safetensors_file::SafetensorsFile>,
-    index: BTreeMap<String, usize>,
+    files: Vec<WeightsFile>,
+    /// File and name in the file of every tensor.
+    index: BTreeMap<String, (usize, String)>,
     prefix: String,
 }
 
 impl Weights {
-    /// Opens the weights of a folder.
+    /// Opens the weights of a folder: of the whole model, or of one module.
     ///
     /// # Errors
-    /// [`EncoderError::NoWeights`] and [`EncoderError::Weights`].
+    /// [`EncoderError::NoWeights`] when there are none; [`EncoderError::Weights`], [`EncoderError::Config`] and
+    /// [`EncoderError::Io`] when they are damaged.
     pub fn open(folder: &Path) -> Result<Self, EncoderError> {
-        let single = folder.join("model.safetensors");
-        if single.is_file() {
-            return Self::from_files(single.clone(), vec![single], None);
+        let found =
+            FILES.iter().map(|&(name, is_index)| (folder.join(name), is_index)).find(|(path, _)| path.is_file());
+        let Some((path, is_index)) = found else {
+            let names: Vec<_> = FILES.iter().map(|(name, _)| format!("'{name}'")).collect();
+            return Err(EncoderError::NoWeights { path: folder.into(), expected: names.join(", ") });
+        };
+        if !is_index {
+            return Self::open_file(&path);
         }
-        let index = folder.join("model.safetensors.index.json");
-        if index.is_file() {
-            let shards = shards::read_index(&index)?;
-            return Self::from_files(index, shards.files, Some(shards.tensors));
-        }
-        Err(EncoderError::NoWeights {
-            path: folder.into(),
-            expected: "model.safetensors or model.safetensors.index.json".into(),
-        })
+        let shards = shards::read_index(&path)?;
+        let files = shards.files.iter().map(|file| WeightsFile::open(file)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::new(path, files, shards.tensors))
     }
 
-    fn from_files(
-        path: PathBuf,
-        paths: Vec<PathBuf>,
-        expected: Option<BTreeMap<String, usize>>,
-    ) -> Result<Self, EncoderError> {
-        let files =
-            paths.iter().map(|path| safetensors_file::SafetensorsFile::open(path)).collect::<Result<Vec<_>, _>>()?;
-        let index = match expected {
-            Some(index) => index,
-            None => {
-                files.iter().enumerate().flat_map(|(n, f)| f.names().map(move |name| (name.to_owned(), n))).collect()
-            }
-        };
-        Ok(Self { path, files, index, prefix: String::new() })
+    /// Opens one file, `*.safetensors` or a checkpoint of PyTorch.
+    ///
+    /// # Errors
+    /// [`EncoderError::Io`] and [`EncoderError::Weights`].
+    pub fn open_file(path: &Path) -> Result<Self, EncoderError> {
+        let file = WeightsFile::open(path)?;
+        let names: Vec<_> = file.names().into_iter().map(|name| (name.to_owned(), 0)).collect();
+        Ok(Self::new(path.into(), vec![file], names))
+    }
+
+    fn new(path: PathBuf, files: Vec<WeightsFile>, names: impl IntoIterator<Item = (String, usize)>) -> Self {
+        let mut index: BTreeMap<_, _> = names.into_iter().map(|(name, file)| (name.clone(), (file, name))).collect();
+        let renamed: Vec<_> = index.iter().filter_map(|(name, place)| Some((today(name)?, place.clone()))).collect();
+        for (name, place) in renamed {
+            index.entry(name).or_insert(place);
+        }
+        Self { path, files, index, prefix: String::new() }
     }
 
     /// The file or folder, for messages.
@@ -71,35 +103,90 @@ impl Weights {
         self
     }
 
-    /// Names of all tensors, as stored, in order.
+    /// Names of all tensors of floating-point numbers, with their prefix, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.index.keys().map(String::as_str)
+        let floats = |&(file, ref stored): &(usize, String)| {
+            self.files[file].describe(stored).is_some_and(|(kind, _)| matches!(kind, Kind::Float(_)))
+        };
+        self.index.iter().filter(move |&(name, place)| *name == place.1 && floats(place)).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a tensor is there, named without the prefix.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.shape_of(name).is_some()
+    }
+
+    /// Shape of a tensor, named without the prefix; `None` when it is not there.
+    #[must_use]
+    pub fn shape_of(&self, name: &str) -> Option<&[usize]> {
+        let (file, name) = self.index.get(&format!("{}{name}", self.prefix))?;
+        self.files[*file].describe(name).map(|(_, shape)| shape)
+    }
+
+    /// Number of parameters in the tensors of `sources`; a tensor that several slots share counts once, one that is not
+    /// there not at all.
+    pub fn parameters<'a>(&self, sources: impl IntoIterator<Item = &'a TensorSource>) -> u64 {
+        let used: HashSet<_> = sources.into_iter().filter_map(|source| self.find(source)).collect();
+        let elements = |(file, name): &(usize, &str)| {
+            let shape = self.files[*file].describe(name).map_or(&[][..], |(_, shape)| shape);
+            shape.iter().map(|&length| length as u64).product::<u64>()
+        };
+        used.iter().map(elements).sum()
     }
 
     /// A tensor, or some rows of it, checked to have `shape`.
     ///
     /// # Errors
-    /// [`EncoderError::MissingTensor`] and [`EncoderError::Shape`].
+    /// [`EncoderError::MissingTensor`], [`EncoderError::Shape`], and [`EncoderError::Weights`] when the tensor does not
+    /// hold floating-point numbers.
     pub fn tensor(&self, source: &TensorSource, shape: &[usize]) -> Result<Tensor<'_>, EncoderError> {
         let name = format!("{}{}", self.prefix, source.name);
-        let missing = || EncoderError::MissingTensor { path: self.path.clone(), name: name.clone() };
-        let file = *self.index.get(&name).ok_or_else(missing)?;
-        let mut tensor = self.files[file].tensor(&name)?;
-        let wrong = |found: Vec<usize>| EncoderError::Shape {
-            path: self.path.clone(),
-            name: name.clone(),
-            found,
-            expected: shape.to_vec(),
+        let missing = |path: &Path| EncoderError::MissingTensor { path: path.into(), name: name.clone() };
+        let (file, stored_name) = self.find(source).ok_or_else(|| missing(&self.path))?;
+        let file = &self.files[file];
+        let (kind, found) = file.describe(stored_name).ok_or_else(|| missing(file.path()))?;
+        let Kind::Float(data_type) = *kind else {
+            let Kind::Other(held) = kind else { return Err(missing(file.path())) };
+            let message = format!("tensor '{name}' holds {held}, not floating-point numbers");
+            return Err(mapped::damaged(file.path(), message));
         };
-        if let Some(rows) = &source.rows {
-            let whole = tensor.shape.clone();
-            tensor = tensor.rows(rows.clone()).ok_or_else(|| wrong(whole))?;
+        let fits = match (&source.rows, shape) {
+            (None, shape) => found == shape,
+            (Some(rows), [count, inner @ ..]) => {
+                rows.start <= rows.end
+                    && rows.len() == *count
+                    && found.first().is_some_and(|&all| rows.end <= all)
+                    && found.get(1..) == Some(inner)
+            }
+            (Some(_), []) => false,
+        };
+        if !fits {
+            let (path, found, expected) = (file.path().into(), found.to_vec(), shape.to_vec());
+            return Err(EncoderError::Shape { path, name, found, expected });
         }
-        if tensor.shape != shape {
-            return Err(wrong(tensor.shape));
-        }
-        Ok(tensor)
+        let stored = file.get(stored_name).ok_or_else(|| missing(file.path()))?;
+        let bytes = match &source.rows {
+            None => stored.bytes,
+            Some(rows) => {
+                let row = shape.iter().skip(1).product::<usize>() * data_type.size();
+                &stored.bytes[rows.start * row..rows.end * row]
+            }
+        };
+        Ok(Tensor { path: file.path(), name, data_type, shape: shape.to_vec(), bytes })
     }
+
+    /// File and name in the file of a source.
+    fn find(&self, source: &TensorSource) -> Option<(usize, &str)> {
+        let names = std::iter::once(&source.name).chain(&source.or);
+        let place = names.map(|name| self.index.get(&format!("{}{name}", self.prefix))).find_map(|place| place)?;
+        Some((place.0, place.1.as_str()))
+    }
+}
+
+/// The name that a tensor has today, where an old checkpoint calls it differently.
+fn today(name: &str) -> Option<String> {
+    OLD_ENDINGS.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)))
 }
 
 /// Reads a JSON file.

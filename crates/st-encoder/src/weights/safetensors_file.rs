@@ -1,64 +1,111 @@
 //! One memory-mapped safetensors file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use safetensors::{Dtype, SafeTensors};
+use memmap2::Mmap;
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
-use super::{DataType, Tensor};
-use crate::EncoderError;
+use super::mapped;
+use super::stored::{Kind, Stored};
+use crate::{DataType, EncoderError};
 
 #[derive(Debug)]
 pub(super) struct SafetensorsFile {
     path: PathBuf,
-    map: memmap2::Mmap,
-    entries: BTreeMap<String, (DataType, Vec<usize>, std::ops::Range<usize>)>,
+    map: Mmap,
+    entries: BTreeMap<String, (Kind, Vec<usize>, Range<usize>)>,
 }
 
 impl SafetensorsFile {
-    #[expect(unsafe_code, reason = "memory mapping a file")]
     pub(super) fn open(path: &Path) -> Result<Self, EncoderError> {
-        let io = |source| EncoderError::Io { path: path.into(), source };
-        let file = std::fs::File::open(path).map_err(io)?;
-        // SAFETY: the map is only read; a file that another process shortens meanwhile ends this process with SIGBUS,
-        // which is the accepted price of memory mapping everywhere.
-        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
-        let mut entries = BTreeMap::new();
-        let parsed = SafeTensors::deserialize(&map).map_err(|error| EncoderError::Weights {
-            path: path.into(),
-            message: "not a valid safetensors file".into(),
-            source: Some(Box::new(error)),
-        })?;
-        for (name, view) in parsed.iter() {
-            let data_type = match view.dtype() {
-                Dtype::F32 => DataType::F32,
-                Dtype::F64 => DataType::F64,
-                Dtype::F16 => DataType::F16,
-                Dtype::BF16 => DataType::BF16,
-                _ => continue,
-            };
-            let start = view.data().as_ptr() as usize - map.as_ptr() as usize;
-            entries.insert(name.to_owned(), (data_type, view.shape().to_vec(), start..start + view.data().len()));
-        }
-        drop(parsed);
+        let map = mapped::map(path)?;
+        let entries = read_header(path, &map)?;
         Ok(Self { path: path.into(), map, entries })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
 
-    pub(super) fn tensor(&self, name: &str) -> Result<Tensor<'_>, EncoderError> {
-        let (data_type, shape, range) = self
-            .entries
-            .get(name)
-            .ok_or_else(|| EncoderError::MissingTensor { path: self.path.clone(), name: name.to_owned() })?;
-        Ok(Tensor {
-            path: &self.path,
-            name: name.to_owned(),
-            data_type: *data_type,
-            shape: shape.clone(),
-            bytes: &self.map[range.clone()],
+    pub(super) fn get(&self, name: &str) -> Option<Stored<'_>> {
+        let (kind, shape, range) = self.entries.get(name)?;
+        Some(Stored { kind, shape, bytes: &self.map[range.clone()] })
+    }
+}
+
+fn read_header(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, (Kind, Vec<usize>, Range<usize>)>, EncoderError> {
+    let parsed = SafeTensors::deserialize(bytes).map_err(|error| explain(path, bytes.len(), error))?;
+    // The crate has checked that the header lies inside the file.
+    let length = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length)) as usize;
+    if let Some(header) = bytes.get(8..8 + length) {
+        serde_json::from_slice::<DistinctKeys>(header).map_err(|error| EncoderError::Weights {
+            path: path.into(),
+            message: format!("the header is damaged: {error}"),
+            source: Some(Box::new(error)),
+        })?;
+    }
+    let start = bytes.as_ptr() as usize;
+    Ok(parsed
+        .iter()
+        .map(|(name, view)| {
+            let kind = match view.dtype() {
+                Dtype::F32 => Kind::Float(DataType::F32),
+                Dtype::F64 => Kind::Float(DataType::F64),
+                Dtype::F16 => Kind::Float(DataType::F16),
+                Dtype::BF16 => Kind::Float(DataType::BF16),
+                other => Kind::Other(other.to_string()),
+            };
+            let offset = view.data().as_ptr() as usize - start;
+            (name.to_owned(), (kind, view.shape().to_vec(), offset..offset + view.data().len()))
         })
+        .collect())
+}
+
+/// What the crate found, in words that say what to do.
+fn explain(path: &Path, length: usize, error: SafeTensorError) -> EncoderError {
+    let message = match &error {
+        SafeTensorError::HeaderTooSmall
+        | SafeTensorError::InvalidHeaderLength
+        | SafeTensorError::MetadataIncompleteBuffer => {
+            format!("the file is truncated or damaged ({length} bytes are there): download the file again")
+        }
+        SafeTensorError::HeaderTooLarge => "not a valid safetensors file: the header is too large".to_owned(),
+        other => format!("not a valid safetensors file: {other}"),
+    };
+    EncoderError::Weights { path: path.into(), message, source: Some(Box::new(error)) }
+}
+
+/// A JSON object none of whose keys occurs twice; which of two values holds would be up to the reader.
+struct DistinctKeys;
+
+impl<'de> Deserialize<'de> for DistinctKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = DistinctKeys;
+
+            fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctKeys, A::Error> {
+                let mut seen = HashSet::new();
+                while let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? {
+                    if seen.contains(&key) {
+                        return Err(serde::de::Error::custom(format_args!("tensor '{key}' occurs twice")));
+                    }
+                    seen.insert(key);
+                }
+                Ok(DistinctKeys)
+            }
+        }
+        deserializer.deserialize_map(Keys)
     }
 }

@@ -1,7 +1,6 @@
 //! [`Tensor`]: a view of one stored tensor, and its conversion to 32-bit floats.
 
 use std::borrow::Cow;
-use std::ops::Range;
 use std::path::Path;
 
 use half::f16;
@@ -104,17 +103,6 @@ impl<'a> Tensor<'a> {
             Some(index) => Err(EncoderError::NotFinite { path: self.path.into(), name: self.name.clone(), index }),
             None => Ok(numbers),
         }
-    }
-
-    pub(super) fn rows(self, rows: Range<usize>) -> Option<Self> {
-        let (&count, inner) = self.shape.split_first()?;
-        if rows.start > rows.end || rows.end > count {
-            return None;
-        }
-        let row = self.bytes.len().checked_div(count)?;
-        let mut shape = vec![rows.len()];
-        shape.extend_from_slice(inner);
-        Some(Self { bytes: &self.bytes[rows.start * row..rows.end * row], shape, ..self })
     }
 }
 
