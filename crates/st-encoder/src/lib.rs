@@ -29,6 +29,7 @@ mod batch;
 mod encoder;
 mod error;
 mod required_slots;
+mod rotary;
 mod slot;
 mod spec;
 mod token_embeddings;
@@ -38,6 +39,7 @@ pub use batch::Batch;
 pub use encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
 pub use error::EncoderError;
 pub use required_slots::required_slots;
+pub use rotary::{RotaryScaling, rotary_wave_numbers};
 pub use slot::{LayerSlot, Part, Slot, TensorSource};
 pub use spec::{
     Activation, AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderSpec, FeedForwardSpec,

@@ -1,5 +1,7 @@
 //! [`EncoderSpec`]: an encoder network as data.
 
+use crate::RotaryScaling;
+
 /// What a transformer encoder *is*: everything an executor must know besides the numbers in the checkpoint.
 ///
 /// An architecture file makes it from `config.json`; the native engine, the training graph and the exporters run it.
@@ -133,6 +135,8 @@ pub enum AttentionPosition {
         base: f64,
         /// Rotated components per head.
         dimensions: usize,
+        /// How the wave numbers are stretched; [`crate::rotary_wave_numbers`] gives them.
+        scaling: RotaryScaling,
     },
     /// Linear bias by distance (Press et al. 2022), symmetric for encoders.
     Alibi,
@@ -155,6 +159,11 @@ pub enum AttentionMask {
     /// A token sees those at most `reach` places away.
     Window {
         /// Largest distance seen, to either side.
+        reach: usize,
+    },
+    /// A token sees itself and those before it that are at most `reach` places away.
+    CausalWindow {
+        /// Largest distance seen.
         reach: usize,
     },
 }
