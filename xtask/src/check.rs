@@ -53,7 +53,7 @@ fn clippy() -> Result<()> {
 
 fn docs() -> Result<()> {
     let mut command = process::cargo();
-    command.args(["doc", "--workspace", "--no-deps", "--document-private-items"]).env("RUSTDOCFLAGS", "-D warnings");
+    command.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
     process::run(&mut command)
 }
 
