@@ -1,1 +1,35 @@
 //! Embeddings, similarity, quantisation, semantic search, mining and clustering.
+//!
+//! Everything here works on plain vectors: no model, no network, no files. [`Embeddings`] is one contiguous row-major
+//! matrix; results are own types over contiguous memory with rows, iterators and `ndarray` views.
+//!
+//! Scores are deterministic: a score depends only on its two vectors, not on how the work was cut or how many cores
+//! did it, and equal scores are ordered by the smaller index.
+//!
+//! ```
+//! use st_vectors::{Embeddings, SimilarityFunction};
+//! let a = Embeddings::from_rows([[1.0, 2.0], [3.0, -1.0]])?;
+//! let scores = SimilarityFunction::Cosine.similarity(&a, &a)?;
+//! assert_eq!(scores.view().dim(), (2, 2));
+//! # Ok::<(), st_vectors::VectorError>(())
+//! ```
+
+mod embeddings;
+mod error;
+mod kernels;
+mod matrix;
+mod precision;
+mod quantize;
+mod quantized;
+mod similarity;
+
+pub use embeddings::Embeddings;
+pub use error::{Result, VectorError};
+pub use matrix::SimilarityMatrix;
+pub use precision::Precision;
+pub use quantize::{Ranges, quantize_embeddings};
+pub use quantized::QuantizedEmbeddings;
+pub use similarity::{
+    SimilarityFunction, cos_sim, dot_score, euclidean_sim, manhattan_sim, pairwise_angle_sim, pairwise_cos_sim,
+    pairwise_dot_score, pairwise_euclidean_sim, pairwise_manhattan_sim,
+};
