@@ -113,4 +113,10 @@ impl TensorSource {
         self.or = Some(name.into());
         self
     }
+
+    /// The source of a slot that an architecture does not have: a name that no checkpoint holds.
+    #[must_use]
+    pub fn nowhere(slot: Slot) -> Self {
+        Self::whole(format!("({slot:?})"))
+    }
 }

@@ -6,13 +6,18 @@ use crate::{
     LayerSlot, LayerSpec, NormPlacement, NormSpec, Part, PositionSpec, Slot, TensorSource,
 };
 
-pub(super) const BERT: Architecture =
-    Architecture { name: "bert", model_types: &["bert"], prefixes: &["", "bert."], describe, source };
+pub(super) const BERT: Architecture = Architecture {
+    name: "bert",
+    model_types: &["bert"],
+    prefixes: &["", "bert."],
+    describe,
+    source,
+    ..Architecture::PLAIN
+};
 
 pub(super) fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
-    let hidden = config.size_or("hidden_size", 768)?;
-    let sizes = Sizes { hidden, width: hidden, heads: 12, inner: 3072, vocabulary: 30_522, activation: "gelu" };
-    describe_sized(config, &sizes)
+    config.only("position_embedding_type", &["absolute".into()])?;
+    describe_sized(config, &Sizes::of(config.size_or("hidden_size", 768)?))
 }
 
 /// What a configuration of this shape says of itself, or its class takes by default.
@@ -27,18 +32,40 @@ pub(super) struct Sizes {
     pub(super) inner: usize,
     /// Default of `vocab_size`.
     pub(super) vocabulary: usize,
+    /// Default of `num_hidden_layers`.
+    pub(super) layers: usize,
+    /// Default of `type_vocab_size`.
+    pub(super) token_types: usize,
+    /// Default of `layer_norm_eps`.
+    pub(super) epsilon: f64,
     /// Default of `hidden_act`.
     pub(super) activation: &'static str,
+}
+
+impl Sizes {
+    /// BERT's own defaults.
+    pub(super) const fn of(hidden: usize) -> Self {
+        Self {
+            hidden,
+            width: hidden,
+            heads: 12,
+            inner: 3072,
+            vocabulary: 30_522,
+            layers: 12,
+            token_types: 2,
+            epsilon: 1e-12,
+            activation: "gelu",
+        }
+    }
 }
 
 /// Describes BERT with the sizes handed over.
 pub(super) fn describe_sized(config: &Config<'_>, sizes: &Sizes) -> Result<EncoderSpec, EncoderError> {
     let Sizes { hidden, width, .. } = *sizes;
-    config.only("position_embedding_type", &["absolute".into()])?;
     let heads = config.size_or("num_attention_heads", sizes.heads)?;
     let head_size = config.head_size(("hidden_size", hidden), ("num_attention_heads", heads))?;
     let count = config.size_or("max_position_embeddings", 512)?;
-    let norm = NormSpec::layer(config.positive_or("layer_norm_eps", 1e-12)?);
+    let norm = NormSpec::layer(config.positive_or("layer_norm_eps", sizes.epsilon)?);
     let layer = LayerSpec {
         attention: AttentionSpec {
             heads,
@@ -68,12 +95,12 @@ pub(super) fn describe_sized(config: &Config<'_>, sizes: &Sizes) -> Result<Encod
             vocabulary: config.size_or("vocab_size", sizes.vocabulary)?,
             width,
             positions: PositionSpec::Learned { count, offset: 0, padding: None },
-            token_types: config.count_or("type_vocab_size", 2)?,
+            token_types: config.count_or("type_vocab_size", sizes.token_types)?,
             norm: Some(norm),
             projection: (width != hidden).then_some(true),
             scale: None,
         },
-        layers: vec![layer; config.layers_or("num_hidden_layers", 12)?],
+        layers: vec![layer; config.layers_or("num_hidden_layers", sizes.layers)?],
         final_norm: None,
         max_sequence: Some(count),
     })
@@ -86,8 +113,8 @@ pub(super) fn source(_: &EncoderSpec, slot: Slot) -> TensorSource {
         Slot::PositionEmbedding => named("embeddings.position_embeddings", Part::Weight),
         Slot::TokenTypeEmbedding => named("embeddings.token_type_embeddings", Part::Weight),
         Slot::EmbeddingNorm(part) => named("embeddings.LayerNorm", part),
-        Slot::Layer { layer, slot } => {
-            let (place, part) = match slot {
+        Slot::Layer { layer, slot: place } => {
+            let (place, part) = match place {
                 LayerSlot::Query(part) => ("attention.self.query", part),
                 LayerSlot::Key(part) => ("attention.self.key", part),
                 LayerSlot::Value(part) => ("attention.self.value", part),
@@ -96,11 +123,11 @@ pub(super) fn source(_: &EncoderSpec, slot: Slot) -> TensorSource {
                 LayerSlot::FeedForwardUp(part) => ("intermediate.dense", part),
                 LayerSlot::FeedForwardDown(part) => ("output.dense", part),
                 LayerSlot::FeedForwardNorm(part) => ("output.LayerNorm", part),
-                other => return TensorSource::whole(format!("encoder.layer.{layer}.{other:?}")),
+                _ => return TensorSource::nowhere(slot),
             };
             named(&format!("encoder.layer.{layer}.{place}"), part)
         }
-        other => TensorSource::whole(format!("{other:?}")),
+        _ => TensorSource::nowhere(slot),
     }
 }
 

@@ -165,7 +165,14 @@ impl<'a> Config<'a> {
     /// # Errors
     /// When it is present and no name of a supported activation.
     pub fn activation_or(&self, field: &str, default: &'a str) -> Result<Activation, EncoderError> {
-        let name = self.text_or(field, default)?;
+        self.activation(field, self.text_or(field, default)?)
+    }
+
+    /// The activation function with a name that was found in a field.
+    ///
+    /// # Errors
+    /// When it is no name of a supported activation.
+    pub fn activation(&self, field: &str, name: &str) -> Result<Activation, EncoderError> {
         ACTIVATIONS.iter().find(|(known, _)| *known == name).map(|(_, activation)| *activation).ok_or_else(|| {
             let known: Vec<_> = ACTIVATIONS.iter().map(|(known, _)| *known).collect();
             self.error(format!("'{field}' {name} is not supported; supported are {}", known.join(", ")))
@@ -183,17 +190,45 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// Whether a field is present and null, which is not the same as absent where the default is a number.
+    #[must_use]
+    pub fn is_null(&self, field: &str) -> bool {
+        self.fields.get(field).is_some_and(Value::is_null)
+    }
+
+    /// What `layer_types` says of a block; `None` where there is no such list.
+    ///
+    /// # Errors
+    /// When it is present and does not name a known kind for that block.
+    pub fn layer_kind(&self, layer: usize) -> Result<Option<&'a str>, EncoderError> {
+        let Some(kinds) = self.get("layer_types") else { return Ok(None) };
+        match kinds.get(layer).and_then(Value::as_str) {
+            Some(kind @ ("full_attention" | "sliding_attention")) => Ok(Some(kind)),
+            _ => Err(self.error(format!(
+                "'layer_types' should say full_attention or sliding_attention for each block, and does not for {layer}"
+            ))),
+        }
+    }
+
     /// Refuses a field unless it is absent, null or one of `supported`.
     ///
     /// # Errors
     /// Naming the field, its value and what is supported.
     pub fn only(&self, field: &str, supported: &[Value]) -> Result<(), EncoderError> {
-        match self.get(field) {
-            Some(value) if !supported.contains(value) => {
-                let supported: Vec<_> = supported.iter().map(Value::to_string).collect();
-                Err(self.error(format!("'{field}' {value} is not supported, only {} is", supported.join(" or "))))
-            }
-            _ => Ok(()),
+        if self.has(field) { self.must(field, supported) } else { Ok(()) }
+    }
+
+    /// Refuses a field unless it is one of `supported`.
+    ///
+    /// # Errors
+    /// Naming the field, its value and what is supported.
+    pub fn must(&self, field: &str, supported: &[Value]) -> Result<(), EncoderError> {
+        let value = self.get(field).unwrap_or(&Value::Null);
+        if supported.contains(value) {
+            return Ok(());
         }
+        let supported: Vec<_> = supported.iter().map(Value::to_string).collect();
+        let only = if supported.is_empty() { "null".to_owned() } else { supported.join(" or ") };
+        Err(self.error(format!("'{field}' {value} is not supported, only {only} is")))
     }
 }

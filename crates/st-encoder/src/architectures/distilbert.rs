@@ -6,8 +6,14 @@ use crate::{
     LayerSlot, LayerSpec, NormPlacement, NormSpec, PositionSpec, Slot, TensorSource,
 };
 
-pub(super) const DISTILBERT: Architecture =
-    Architecture { name: "distilbert", model_types: &["distilbert"], prefixes: &["", "distilbert."], describe, source };
+pub(super) const DISTILBERT: Architecture = Architecture {
+    name: "distilbert",
+    model_types: &["distilbert"],
+    prefixes: &["", "distilbert."],
+    describe,
+    source,
+    ..Architecture::PLAIN
+};
 
 /// The network has it fixed.
 const EPSILON: f64 = 1e-12;
@@ -70,7 +76,7 @@ fn source(spec: &EncoderSpec, slot: Slot) -> TensorSource {
         LayerSlot::FeedForwardUp(part) => ("ffn.lin1", part),
         LayerSlot::FeedForwardDown(part) => ("ffn.lin2", part),
         LayerSlot::FeedForwardNorm(part) => ("output_layer_norm", part),
-        _ => return TensorSource::whole(format!("transformer.layer.{layer}.{place:?}")),
+        _ => return TensorSource::nowhere(slot),
     };
     TensorSource::whole(format!("transformer.layer.{layer}.{place}.{}", part.name()))
 }

@@ -9,12 +9,14 @@ pub(super) const ELECTRA: Architecture = Architecture {
     prefixes: &["", "electra.", "discriminator."],
     describe,
     source,
+    ..Architecture::PLAIN
 };
 
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
+    config.only("position_embedding_type", &["absolute".into()])?;
     let hidden = config.size_or("hidden_size", 256)?;
     let width = config.size_or("embedding_size", 128)?;
-    let sizes = bert::Sizes { hidden, width, heads: 4, inner: 1024, vocabulary: 30_522, activation: "gelu" };
+    let sizes = bert::Sizes { width, heads: 4, inner: 1024, ..bert::Sizes::of(hidden) };
     bert::describe_sized(config, &sizes)
 }
 

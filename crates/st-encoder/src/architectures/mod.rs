@@ -5,10 +5,21 @@
 mod albert;
 mod bert;
 mod config;
+mod deberta;
 mod distilbert;
 mod electra;
+mod gemma3;
+mod gte;
+mod jina_bert;
+mod llama;
+mod mistral;
+mod modernbert;
 mod mpnet;
+mod nomic_bert;
+mod qwen2;
+mod qwen3;
 mod roberta;
+mod t5;
 
 use std::path::Path;
 
@@ -24,15 +35,46 @@ pub struct Architecture {
     pub model_types: &'static [&'static str],
     /// Prefixes that its tensors may carry in checkpoints of larger models, the plain one first.
     pub prefixes: &'static [&'static str],
+    /// Whether a configuration of one of these model types is meant; most architectures take them all.
+    pub recognises: fn(&Config<'_>) -> bool,
     /// Describes the network.
     pub describe: fn(&Config<'_>) -> Result<EncoderSpec, EncoderError>,
     /// Names the tensor of a slot.
     pub source: fn(&EncoderSpec, Slot) -> TensorSource,
 }
 
-/// Every architecture.
-pub const ARCHITECTURES: &[&Architecture] =
-    &[&bert::BERT, &mpnet::MPNET, &roberta::ROBERTA, &distilbert::DISTILBERT, &electra::ELECTRA, &albert::ALBERT];
+impl Architecture {
+    /// What most architectures have in common, to fill up a description of one.
+    const PLAIN: Self = Self {
+        name: "",
+        model_types: &[],
+        prefixes: &[""],
+        recognises: |_| true,
+        describe: |config| Err(config.error("no network is described")),
+        source: |_, slot| TensorSource::nowhere(slot),
+    };
+}
+
+/// Every architecture. Of two that answer to one model type the first that recognises a configuration describes it.
+pub const ARCHITECTURES: &[&Architecture] = &[
+    &jina_bert::JINA_BERT,
+    &bert::BERT,
+    &mpnet::MPNET,
+    &roberta::ROBERTA,
+    &distilbert::DISTILBERT,
+    &electra::ELECTRA,
+    &albert::ALBERT,
+    &deberta::DEBERTA,
+    &t5::T5,
+    &modernbert::MODERNBERT,
+    &nomic_bert::NOMIC_BERT,
+    &gte::GTE,
+    &qwen2::QWEN2,
+    &qwen3::QWEN3,
+    &mistral::MISTRAL,
+    &llama::LLAMA,
+    &gemma3::GEMMA3,
+];
 
 /// Fields that change the computation in ways no architecture here describes, with the values that do no harm.
 fn refuse_unsupported(config: &Config<'_>) -> Result<(), EncoderError> {
@@ -52,14 +94,18 @@ fn refuse_unsupported(config: &Config<'_>) -> Result<(), EncoderError> {
 pub fn describe(config: &serde_json::Value, path: &Path) -> Result<(&'static Architecture, EncoderSpec), EncoderError> {
     let config = Config::new(config, path)?;
     let found = config.text("model_type")?;
-    let architecture =
-        ARCHITECTURES.iter().find(|architecture| architecture.model_types.contains(&found)).ok_or_else(|| {
-            EncoderError::UnknownArchitecture {
-                path: path.into(),
-                found: found.to_owned(),
-                supported: ARCHITECTURES.iter().flat_map(|a| a.model_types).copied().collect::<Vec<_>>().join(", "),
-            }
-        })?;
+    let mut known = ARCHITECTURES.iter().filter(|architecture| architecture.model_types.contains(&found));
+    let architecture = known.find(|architecture| (architecture.recognises)(&config)).ok_or_else(|| {
+        EncoderError::UnknownArchitecture { path: path.into(), found: found.to_owned(), supported: supported() }
+    })?;
     refuse_unsupported(&config)?;
     Ok((architecture, (architecture.describe)(&config)?))
+}
+
+/// Every model type, once, for messages.
+fn supported() -> String {
+    let mut types: Vec<_> = ARCHITECTURES.iter().flat_map(|architecture| architecture.model_types).copied().collect();
+    types.sort_unstable();
+    types.dedup();
+    types.join(", ")
 }

@@ -3,8 +3,14 @@
 use super::{Architecture, Config, bert};
 use crate::{AttentionPosition, EncoderError, EncoderSpec, LayerSlot, Part, Slot, TensorSource};
 
-pub(super) const MPNET: Architecture =
-    Architecture { name: "mpnet", model_types: &["mpnet"], prefixes: &["", "mpnet."], describe, source };
+pub(super) const MPNET: Architecture = Architecture {
+    name: "mpnet",
+    model_types: &["mpnet"],
+    prefixes: &["", "mpnet."],
+    describe,
+    source,
+    ..Architecture::PLAIN
+};
 
 /// Row of the padding token in the word and position tables. The network has it fixed, whatever `pad_token_id` says.
 const PADDING: u32 = 1;

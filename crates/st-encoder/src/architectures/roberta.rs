@@ -10,6 +10,7 @@ pub(super) const ROBERTA: Architecture = Architecture {
     prefixes: &["", "roberta."],
     describe,
     source: bert::source,
+    ..Architecture::PLAIN
 };
 
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {

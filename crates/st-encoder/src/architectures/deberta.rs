@@ -1,0 +1,87 @@
+//! DeBERTa versions 2 and 3 (He et al. 2021): disentangled attention over content and relative position, keys and queries
+//! of positions made by the projections of the content.
+
+use serde_json::Value;
+
+use super::{Architecture, Config, bert};
+use crate::{AttentionPosition, EncoderError, EncoderSpec, LayerSlot, PositionSpec, Slot, TensorSource};
+
+pub(super) const DEBERTA: Architecture = Architecture {
+    name: "deberta-v2",
+    model_types: &["deberta-v2"],
+    prefixes: &["", "deberta."],
+    describe,
+    source,
+    ..Architecture::PLAIN
+};
+
+fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
+    let hidden = config.size_or("hidden_size", 1536)?;
+    refuse_variants(config, hidden)?;
+    let sizes = bert::Sizes {
+        heads: 24,
+        inner: 6144,
+        vocabulary: 128_100,
+        layers: 24,
+        token_types: 0,
+        epsilon: 1e-7,
+        ..bert::Sizes::of(hidden)
+    };
+    let mut spec = bert::describe_sized(config, &sizes)?;
+    let count = config.size_or("max_position_embeddings", 512)?;
+    if config.flag_or("position_biased_input", true)? {
+        spec.max_sequence = Some(count);
+    } else {
+        spec.embeddings.positions = PositionSpec::None;
+        spec.max_sequence = None;
+    }
+    let furthest = above_zero(config, "max_relative_positions")?.unwrap_or(count);
+    let position = match above_zero(config, "position_buckets")? {
+        Some(buckets) => AttentionPosition::Disentangled { span: buckets, max_distance: Some(furthest) },
+        None => AttentionPosition::Disentangled { span: furthest, max_distance: None },
+    };
+    for layer in &mut spec.layers {
+        layer.attention.position = position.clone();
+        // The score is a sum of three products.
+        layer.attention.scale = 1.0 / ((3 * layer.attention.head_size) as f32).sqrt();
+    }
+    Ok(spec)
+}
+
+/// All published models of versions 2 and 3 are alike in these; the two largest of version 2 have a convolution besides.
+fn refuse_variants(config: &Config<'_>, hidden: usize) -> Result<(), EncoderError> {
+    config.must("relative_attention", &[true.into()])?;
+    config.must("share_att_key", &[true.into()])?;
+    config.must("norm_rel_ebd", &["layer_norm".into()])?;
+    config.only("conv_kernel_size", &[0.into()])?;
+    config.only("embedding_size", &[hidden.into()])?;
+    let kinds: Vec<&str> = match config.value("pos_att_type") {
+        Some(Value::String(kinds)) => kinds.split('|').map(str::trim).collect(),
+        Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if ["c2p", "p2c"].iter().all(|kind| kinds.contains(kind)) {
+        return Ok(());
+    }
+    Err(config.error("'pos_att_type' is only supported with both c2p and p2c"))
+}
+
+/// A size for which −1 stands for "not given".
+fn above_zero(config: &Config<'_>, field: &str) -> Result<Option<usize>, EncoderError> {
+    match config.value(field).and_then(Value::as_i64) {
+        Some(number) if number < 1 => Ok(None),
+        _ => config.has(field).then(|| config.size(field)).transpose(),
+    }
+}
+
+fn source(spec: &EncoderSpec, slot: Slot) -> TensorSource {
+    let (place, part) = match slot {
+        Slot::RelativeEmbedding => return TensorSource::whole("encoder.rel_embeddings.weight"),
+        Slot::RelativeEmbeddingNorm(part) => return TensorSource::whole(format!("encoder.LayerNorm.{}", part.name())),
+        Slot::Layer { layer, slot: LayerSlot::Query(part) } => (format!("{layer}.attention.self.query_proj"), part),
+        Slot::Layer { layer, slot: LayerSlot::Key(part) } => (format!("{layer}.attention.self.key_proj"), part),
+        Slot::Layer { layer, slot: LayerSlot::Value(part) } => (format!("{layer}.attention.self.value_proj"), part),
+        _ => return bert::source(spec, slot),
+    };
+    TensorSource::whole(format!("encoder.layer.{place}.{}", part.name()))
+}
