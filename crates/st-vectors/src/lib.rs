@@ -14,21 +14,30 @@
 //! # Ok::<(), st_vectors::VectorError>(())
 //! ```
 
+mod communities;
 mod embeddings;
 mod error;
 mod kernels;
 mod matrix;
+mod mining;
 mod precision;
 mod quantize;
 mod quantized;
+mod quantized_search;
+mod search;
 mod similarity;
+mod top_k;
 
+pub use communities::{CommunityOptions, community_detection};
 pub use embeddings::Embeddings;
 pub use error::{Result, VectorError};
 pub use matrix::SimilarityMatrix;
+pub use mining::{MiningOptions, ParaphrasePair, paraphrase_mining_embeddings};
 pub use precision::Precision;
 pub use quantize::{Ranges, quantize_embeddings};
 pub use quantized::QuantizedEmbeddings;
+pub use quantized_search::{QuantizedSearchOptions, SearchQueries, semantic_search_quantized};
+pub use search::{Hit, SearchOptions, semantic_search};
 pub use similarity::{
     SimilarityFunction, cos_sim, dot_score, euclidean_sim, manhattan_sim, pairwise_angle_sim, pairwise_cos_sim,
     pairwise_dot_score, pairwise_euclidean_sim, pairwise_manhattan_sim,

@@ -28,7 +28,7 @@ pub struct QuantizedEmbeddings {
 
 #[derive(Clone, PartialEq)]
 enum Values {
-    Float(Vec<f32>),
+    Float(Embeddings),
     Signed(Vec<i8>),
     Unsigned(Vec<u8>),
 }
@@ -44,7 +44,7 @@ fn stored_width(precision: Precision, dimension: usize) -> usize {
 impl QuantizedEmbeddings {
     fn checked(values: Values, precision: Precision, rows: usize, original_dimension: usize) -> Result<Self> {
         let length = match &values {
-            Values::Float(values) => values.len(),
+            Values::Float(values) => values.as_slice().len(),
             Values::Signed(values) => values.len(),
             Values::Unsigned(values) => values.len(),
         };
@@ -124,10 +124,16 @@ impl QuantizedEmbeddings {
         self.precision
     }
 
+    /// Float32 vectors as they are.
+    #[must_use]
+    pub fn as_embeddings(&self) -> Option<&Embeddings> {
+        if let Values::Float(values) = &self.values { Some(values) } else { None }
+    }
+
     /// All values of float32 vectors.
     #[must_use]
     pub fn as_f32(&self) -> Option<&[f32]> {
-        if let Values::Float(values) = &self.values { Some(values) } else { None }
+        self.as_embeddings().map(Embeddings::as_slice)
     }
 
     /// All values of int8 and binary vectors.
@@ -183,7 +189,7 @@ impl QuantizedEmbeddings {
     pub(crate) fn expand_row(&self, index: usize, out: &mut [f32]) {
         let span = index * self.dimension()..(index + 1) * self.dimension();
         match (&self.values, self.precision) {
-            (Values::Float(values), _) => out.copy_from_slice(&values[span]),
+            (Values::Float(values), _) => out.copy_from_slice(values.row(index)),
             (Values::Signed(values), Precision::Binary) => {
                 unpack(values[span].iter().map(|&byte| byte as u8 ^ 0x80), out);
             }
@@ -211,7 +217,7 @@ fn unpack(bytes: impl Iterator<Item = u8>, out: &mut [f32]) {
 impl From<Embeddings> for QuantizedEmbeddings {
     fn from(embeddings: Embeddings) -> Self {
         let (rows, original_dimension) = (embeddings.rows(), embeddings.dimension());
-        Self { values: Values::Float(embeddings.into_vec()), precision: Precision::Float32, rows, original_dimension }
+        Self { values: Values::Float(embeddings), precision: Precision::Float32, rows, original_dimension }
     }
 }
 

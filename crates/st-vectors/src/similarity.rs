@@ -78,7 +78,7 @@ impl SimilarityFunction {
         if data.is_empty() {
             return SimilarityMatrix::new(data, rows, columns);
         }
-        let corpus_norms = scorer.norms(b.as_slice());
+        let corpus_norms = scorer.norms_on_all_cores(b.as_slice());
         let products = data.len().saturating_mul(a.dimension());
         let threads = if products < PARALLEL_PRODUCTS { 1 } else { rayon::current_num_threads() };
         if threads == 1 || rows >= threads * 4 {
@@ -180,20 +180,24 @@ impl<'a> Scorer<'a> {
     pub(crate) fn new(function: SimilarityFunction, queries: &'a Embeddings, corpus: &Embeddings) -> Result<Self> {
         check_dimensions(queries, corpus)?;
         let mut out = Self { function, queries, query_norms: Vec::new() };
-        out.query_norms = out.norms(queries.as_slice());
+        out.query_norms = out.norms_on_all_cores(queries.as_slice());
         Ok(out)
     }
 
     /// Norms of rows, where the function needs them.
     pub(crate) fn norms(&self, rows: &[f32]) -> Vec<f32> {
-        if self.function != SimilarityFunction::Cosine || self.queries.dimension() == 0 {
-            return Vec::new();
+        match (self.function, self.queries.dimension()) {
+            (SimilarityFunction::Cosine, dimension @ 1..) => rows.chunks_exact(dimension).map(floored_norm).collect(),
+            _ => Vec::new(),
         }
-        let dimension = self.queries.dimension();
-        if rows.len() < PARALLEL_PRODUCTS {
-            rows.chunks_exact(dimension).map(floored_norm).collect()
-        } else {
-            rows.par_chunks_exact(dimension).with_min_len(BLOCK_ROWS).map(floored_norm).collect()
+    }
+
+    fn norms_on_all_cores(&self, rows: &[f32]) -> Vec<f32> {
+        match (self.function, self.queries.dimension()) {
+            (SimilarityFunction::Cosine, dimension @ 1..) if rows.len() >= PARALLEL_PRODUCTS => {
+                rows.par_chunks_exact(dimension).with_min_len(BLOCK_ROWS).map(floored_norm).collect()
+            }
+            _ => self.norms(rows),
         }
     }
 

@@ -1,0 +1,248 @@
+//! Exact search over stored vectors, with rescoring by the float queries.
+
+use rayon::prelude::*;
+
+use crate::kernels::integer;
+use crate::search::{check_at_least_one, chunks, parts};
+use crate::top_k::{TopK, merge_all};
+use crate::{
+    Embeddings, Hit, Precision, QuantizedEmbeddings, Ranges, Result, SearchOptions, SimilarityFunction, VectorError,
+    quantize_embeddings, semantic_search,
+};
+
+/// Stored rows that stay in the cache while all queries pass.
+const BLOCK_ROWS: usize = 512;
+
+/// Queries that pass over the corpus together.
+const QUERY_CHUNK: usize = 128;
+
+/// What searches a stored corpus: float vectors, or vectors stored like the corpus.
+#[derive(Debug, Clone, Copy)]
+pub enum SearchQueries<'a> {
+    /// Float vectors; they are stored like the corpus for the search, and can rescore what it finds.
+    Float(&'a Embeddings),
+    /// Vectors of the corpus precision.
+    Stored(&'a QuantizedEmbeddings),
+}
+
+impl<'a> From<&'a Embeddings> for SearchQueries<'a> {
+    fn from(queries: &'a Embeddings) -> Self {
+        Self::Float(queries)
+    }
+}
+
+impl<'a> From<&'a QuantizedEmbeddings> for SearchQueries<'a> {
+    fn from(queries: &'a QuantizedEmbeddings) -> Self {
+        Self::Stored(queries)
+    }
+}
+
+/// Options of [`semantic_search_quantized`].
+///
+/// ```
+/// use st_vectors::QuantizedSearchOptions;
+/// let options = QuantizedSearchOptions::new().top_k(3).rescore_multiplier(4);
+/// assert_eq!((options.top_k, options.rescore, options.rescore_multiplier), (3, true, 4));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuantizedSearchOptions {
+    /// Hits per query.
+    pub top_k: usize,
+    /// Whether float queries score the hits again.
+    pub rescore: bool,
+    /// How many times `top_k` rows are scored again.
+    pub rescore_multiplier: usize,
+    /// The ranges that the corpus was stored with, for int8 and uint8; without them the queries' own are taken, which
+    /// fits badly (a warning in the log says so).
+    pub ranges: Option<Ranges>,
+}
+
+impl Default for QuantizedSearchOptions {
+    fn default() -> Self {
+        Self { top_k: 10, rescore: true, rescore_multiplier: 2, ranges: None }
+    }
+}
+
+impl QuantizedSearchOptions {
+    /// The ten best of twenty rescored rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`QuantizedSearchOptions::top_k`].
+    #[must_use]
+    pub fn top_k(mut self, hits: usize) -> Self {
+        self.top_k = hits;
+        self
+    }
+
+    /// Sets [`QuantizedSearchOptions::rescore`].
+    #[must_use]
+    pub fn rescore(mut self, rescore: bool) -> Self {
+        self.rescore = rescore;
+        self
+    }
+
+    /// Sets [`QuantizedSearchOptions::rescore_multiplier`].
+    #[must_use]
+    pub fn rescore_multiplier(mut self, times: usize) -> Self {
+        self.rescore_multiplier = times;
+        self
+    }
+
+    /// Sets [`QuantizedSearchOptions::ranges`].
+    #[must_use]
+    pub fn ranges(mut self, ranges: Ranges) -> Self {
+        self.ranges = Some(ranges);
+        self
+    }
+}
+
+/// The best stored rows for each query, best first; equal scores by the smaller row. Exact, on all cores.
+///
+/// | corpus | score of the search |
+/// | --- | --- |
+/// | float32 | dot product |
+/// | int8, uint8 | dot product of the stored integers |
+/// | binary, ubinary | number of bits that differ; the smallest comes first |
+///
+/// With `rescore`, float queries and a corpus that is not float32, the best `top_k · rescore_multiplier` rows are
+/// scored again by the dot product of the float query with the stored numbers (bits as 0 and 1), and the best `top_k`
+/// by that score are the result. Where that cannot be, a warning in the log says so. binary and ubinary give the same
+/// hits; the original unpacks binary bytes with their first bit flipped.
+///
+/// # Errors
+/// [`VectorError::DimensionMismatch`], [`VectorError::PrecisionMismatch`] for stored queries of another precision,
+/// [`VectorError::ZeroOption`] for a multiplier of 0, and those of [`quantize_embeddings`].
+///
+/// ```
+/// use st_vectors::{Embeddings, Precision, QuantizedSearchOptions, quantize_embeddings, semantic_search_quantized};
+/// let corpus = Embeddings::from_rows([[1.0, -1.0, 0.5], [-1.0, 1.0, 0.5], [0.9, 0.8, -0.1]])?;
+/// let stored = quantize_embeddings(&corpus, Precision::Ubinary, None, None)?;
+/// let query = Embeddings::from(vec![0.2, 0.9, -0.3]);
+/// let hits = semantic_search_quantized(&query, &stored, &QuantizedSearchOptions::new().top_k(1))?;
+/// assert_eq!(hits[0][0].corpus_id, 2);
+/// # Ok::<(), st_vectors::VectorError>(())
+/// ```
+pub fn semantic_search_quantized<'a>(
+    queries: impl Into<SearchQueries<'a>>,
+    corpus: &QuantizedEmbeddings,
+    options: &QuantizedSearchOptions,
+) -> Result<Vec<Vec<Hit>>> {
+    check_at_least_one("rescore_multiplier", options.rescore_multiplier)?;
+    let precision = corpus.precision();
+    let made;
+    let (stored, float) = match queries.into() {
+        SearchQueries::Float(queries) => {
+            check_dimensions(queries.rows(), queries.dimension(), corpus)?;
+            made = quantize_embeddings(queries, precision, options.ranges.as_ref(), None)?;
+            (&made, Some(queries))
+        }
+        SearchQueries::Stored(queries) => (queries, None),
+    };
+    if stored.precision() != precision {
+        return Err(VectorError::PrecisionMismatch { queries: stored.precision(), corpus: precision });
+    }
+    check_dimensions(stored.rows(), stored.original_dimension(), corpus)?;
+    let rescoring = float.filter(|_| options.rescore && precision != Precision::Float32);
+    if options.rescore && rescoring.is_none() {
+        let reason = if precision == Precision::Float32 { "the corpus is" } else { "the queries are" };
+        let state = if precision == Precision::Float32 { "not quantized" } else { "quantized already" };
+        log::warn!("Rescoring is enabled but {reason} {state}; pass `rescore(false)`.");
+    }
+    let times = if rescoring.is_some() { options.rescore_multiplier } else { 1 };
+    let hits = search_stored(stored, corpus, options.top_k.saturating_mul(times))?;
+    Ok(match rescoring {
+        Some(queries) => rescore(queries, corpus, hits, options.top_k),
+        None => hits,
+    })
+}
+
+fn check_dimensions(queries: usize, dimension: usize, corpus: &QuantizedEmbeddings) -> Result<()> {
+    if queries == 0 || corpus.is_empty() || dimension == corpus.original_dimension() {
+        Ok(())
+    } else {
+        Err(VectorError::DimensionMismatch { left: dimension, right: corpus.original_dimension() })
+    }
+}
+
+fn search_stored(queries: &QuantizedEmbeddings, corpus: &QuantizedEmbeddings, limit: usize) -> Result<Vec<Vec<Hit>>> {
+    if let (Some(queries), Some(corpus)) = (queries.as_embeddings(), corpus.as_embeddings()) {
+        let options = SearchOptions::new().top_k(limit).score_function(SimilarityFunction::Dot);
+        return semantic_search(queries, corpus, &options);
+    }
+    let bits = matches!(corpus.precision(), Precision::Binary | Precision::Ubinary);
+    let tops = match (corpus.as_i8(), corpus.as_u8()) {
+        // A signed byte of bits has its first bit flipped, on both sides: the number that differ stays the same.
+        (Some(corpus_rows), _) if bits => {
+            let hamming = integer::hamming_i8();
+            scan(queries, corpus, queries.as_i8().unwrap_or_default(), corpus_rows, limit, |a, b| -hamming(a, b))
+        }
+        (Some(corpus_rows), _) => {
+            scan(queries, corpus, queries.as_i8().unwrap_or_default(), corpus_rows, limit, integer::dot_i8())
+        }
+        (_, Some(corpus_rows)) if bits => {
+            let hamming = integer::hamming_u8();
+            scan(queries, corpus, queries.as_u8().unwrap_or_default(), corpus_rows, limit, |a, b| -hamming(a, b))
+        }
+        (_, Some(corpus_rows)) => {
+            scan(queries, corpus, queries.as_u8().unwrap_or_default(), corpus_rows, limit, integer::dot_u8())
+        }
+        _ => Vec::new(),
+    };
+    let hit = |id: usize, score: i64| Hit { corpus_id: id, score: (if bits { -score } else { score }) as f32 };
+    Ok(tops.into_iter().map(|top| top.into_sorted().iter().map(|best| hit(best.id, best.score)).collect()).collect())
+}
+
+/// The best `limit` corpus rows for each query by an integer score.
+fn scan<T: Sync>(
+    queries: &QuantizedEmbeddings,
+    corpus: &QuantizedEmbeddings,
+    query_values: &[T],
+    corpus_values: &[T],
+    limit: usize,
+    score: impl Fn(&[T], &[T]) -> i64 + Sync,
+) -> Vec<TopK<i64>> {
+    let width = corpus.dimension();
+    let row = |index: usize| index * width..(index + 1) * width;
+    let mut out = Vec::with_capacity(queries.rows());
+    for chunk in chunks(queries.rows(), QUERY_CHUNK) {
+        let none = || vec![TopK::new(limit); chunk.len()];
+        let part = |part: std::ops::Range<usize>| {
+            let mut tops = none();
+            for block in chunks(part.len(), BLOCK_ROWS).map(|block| part.start + block.start..part.start + block.end) {
+                for (top, query) in tops.iter_mut().zip(chunk.clone()) {
+                    let query = &query_values[row(query)];
+                    for id in block.clone() {
+                        top.push(score(query, &corpus_values[row(id)]), id);
+                    }
+                }
+            }
+            tops
+        };
+        out.extend(parts(0..corpus.rows(), BLOCK_ROWS).into_par_iter().map(part).reduce(none, merge_all));
+    }
+    out
+}
+
+/// Scores hits again: the float query with the stored numbers, summed in double precision.
+fn rescore(queries: &Embeddings, corpus: &QuantizedEmbeddings, hits: Vec<Vec<Hit>>, top_k: usize) -> Vec<Vec<Hit>> {
+    let rescored = hits.into_par_iter().enumerate().map(|(query, hits)| {
+        let query = queries.row(query);
+        let mut stored = vec![0f32; corpus.original_dimension()];
+        let mut scored: Vec<(f64, usize)> = hits
+            .iter()
+            .map(|hit| {
+                corpus.expand_row(hit.corpus_id, &mut stored);
+                let products = query.iter().zip(&stored).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                let score: f64 = products.sum();
+                (if score.is_nan() { f64::NEG_INFINITY } else { score + 0.0 }, hit.corpus_id)
+            })
+            .collect();
+        scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        scored.truncate(top_k);
+        scored.into_iter().map(|(score, corpus_id)| Hit { corpus_id, score: score as f32 }).collect()
+    });
+    rescored.collect()
+}
