@@ -7,6 +7,18 @@ use serde_json::Value;
 use crate::{Activation, EncoderError};
 
 /// The fields of a `config.json`, read with errors that name the file and the field.
+///
+/// ```
+/// use st_encoder::architectures::Config;
+///
+/// let value = serde_json::json!({"hidden_size": 384, "num_attention_heads": "twelve"});
+/// let config = Config::new(&value, "config.json".as_ref())?;
+/// assert_eq!(config.size("hidden_size")?, 384);
+/// assert_eq!(config.size_or("intermediate_size", 1536)?, 1536);
+/// let error = config.size("num_attention_heads").unwrap_err();
+/// assert_eq!(error.to_string(), "config.json: 'num_attention_heads' should be a whole number from 1 to 16777216");
+/// # Ok::<(), st_encoder::EncoderError>(())
+/// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Config<'a> {
     fields: &'a serde_json::Map<String, Value>,

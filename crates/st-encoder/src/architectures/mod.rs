@@ -27,6 +27,16 @@ use crate::{EncoderError, EncoderSpec, Slot, TensorSource};
 pub use config::Config;
 
 /// A family of encoders that one description covers.
+///
+/// ```
+/// use st_encoder::{Slot, architectures::describe};
+///
+/// let config = serde_json::json!({"model_type": "xlm-roberta", "pad_token_id": 1});
+/// let (architecture, spec) = describe(&config, "config.json".as_ref())?;
+/// assert_eq!((architecture.name, architecture.prefixes), ("roberta", &["", "roberta."][..]));
+/// assert_eq!((architecture.source)(&spec, Slot::WordEmbedding).name, "embeddings.word_embeddings.weight");
+/// # Ok::<(), st_encoder::EncoderError>(())
+/// ```
 #[derive(Debug)]
 pub struct Architecture {
     /// Our name for it.

@@ -65,6 +65,10 @@ impl Weights {
             return Self::open_file(&path);
         }
         let shards = shards::read_index(&path)?;
+        if let Some(file) = shards.files.iter().find(|file| !file.exists()) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            return Err(mapped::damaged(&path, format!("'{name}' is named here but is not there: download it too")));
+        }
         let files = shards.files.iter().map(|file| WeightsFile::open(file)).collect::<Result<Vec<_>, _>>()?;
         Ok(Self::new(path, files, shards.tensors))
     }
@@ -189,8 +193,15 @@ fn today(name: &str) -> Option<String> {
     OLD_ENDINGS.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)))
 }
 
+/// No configuration or index is larger, in bytes.
+const LARGEST_JSON: u64 = 1 << 26;
+
 /// Reads a JSON file.
 pub(crate) fn read_json(path: &Path) -> Result<serde_json::Value, EncoderError> {
+    if std::fs::metadata(path).is_ok_and(|metadata| metadata.len() > LARGEST_JSON) {
+        let message = format!("the file is larger than {LARGEST_JSON} bytes, which no configuration is");
+        return Err(EncoderError::Config { path: path.into(), message });
+    }
     let text = std::fs::read(path).map_err(|source| EncoderError::Io { path: path.into(), source })?;
     serde_json::from_slice(&text)
         .map_err(|error| EncoderError::Config { path: path.into(), message: error.to_string() })

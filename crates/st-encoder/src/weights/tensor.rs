@@ -56,6 +56,19 @@ impl std::fmt::Display for DataType {
 }
 
 /// A tensor's numbers in the checkpoint, row-major.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let view = safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, vec![2], &[0x80, 0x3f, 0, 0xc0])?;
+/// # std::fs::write(folder.path().join("model.safetensors"), safetensors::serialize([("norm.weight", view)], None)?)?;
+/// use st_encoder::{DataType, TensorSource, Weights};
+///
+/// let weights = Weights::open(folder.path())?;
+/// let tensor = weights.tensor(&TensorSource::whole("norm.weight"), &[2])?;
+/// assert_eq!((tensor.data_type(), tensor.shape()), (DataType::BF16, &[2][..]));
+/// assert_eq!(*tensor.to_f32()?, [1.0, -2.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tensor<'a> {
     pub(super) path: &'a Path,
