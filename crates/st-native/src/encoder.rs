@@ -1,0 +1,158 @@
+//! [`NativeEncoder`]: the forward pass.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, Rows, TokenEmbeddings};
+
+use crate::kernels::Kernels;
+use crate::layers::{Run, padded};
+use crate::load::Network;
+use crate::scratch::{Activations, lend};
+use crate::split::{Shared, Split};
+
+/// An encoder with packed weights.
+#[derive(Debug)]
+pub(crate) struct NativeEncoder {
+    pub(crate) info: EncoderInfo,
+    pub(crate) token_types: usize,
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) network: Network,
+}
+
+/// Tokens of a micro-batch, unless one sequence alone has more: few enough that its activations stay near the core,
+/// enough that each weight that is fetched is used often.
+const MICRO_BATCH: usize = 256;
+
+/// Where a micro-batch's results go.
+struct Target<'a> {
+    data: Shared<'a>,
+    layers: Vec<Shared<'a>>,
+    first_only: bool,
+}
+
+impl Encoder for NativeEncoder {
+    fn info(&self) -> &EncoderInfo {
+        &self.info
+    }
+
+    fn forward(&self, batch: &Batch, pass: &Pass) -> Result<TokenEmbeddings, EncoderError> {
+        batch.validate(self.info.vocabulary, self.token_types, self.info.max_sequence)?;
+        let hidden = self.info.hidden;
+        let first_only = pass.rows == Rows::First;
+        let offsets = if first_only { first_rows(batch) } else { batch.offsets().to_vec() };
+        let rows = offsets.last().copied().unwrap_or(0);
+        let mut data = vec![0.0; rows * hidden];
+        let states = if pass.layers { self.network.blocks.len() + 1 } else { 0 };
+        let mut layers = vec![vec![0.0; rows * hidden]; states];
+        let target = Target {
+            data: Shared::new(&mut data),
+            layers: layers.iter_mut().map(|layer| Shared::new(layer)).collect(),
+            first_only,
+        };
+        let cuts = micro_batches(batch);
+        let pieces = cuts.len() - 1;
+        if pass.threads > 1 && pieces >= 2 * pass.threads {
+            let next = AtomicUsize::new(0);
+            Split::new(pass.threads).over(pass.threads, 1, &|threads| {
+                for _ in threads {
+                    while let Some(cut) = cuts.windows(2).nth(next.fetch_add(1, Ordering::Relaxed)) {
+                        self.micro_batch(Split::none(), batch, cut[0]..cut[1], &offsets, &target);
+                    }
+                }
+            });
+        } else {
+            for cut in cuts.windows(2) {
+                self.micro_batch(Split::new(pass.threads), batch, cut[0]..cut[1], &offsets, &target);
+            }
+        }
+        TokenEmbeddings::new(data, hidden, offsets)?.with_layers(layers)
+    }
+}
+
+/// Offsets of a result with one row per sequence that has a token.
+fn first_rows(batch: &Batch) -> Vec<usize> {
+    let mut rows = 0;
+    std::iter::once(0)
+        .chain(batch.lengths().map(|length| {
+            rows += usize::from(length > 0);
+            rows
+        }))
+        .collect()
+}
+
+/// Cuts a batch between sequences: the indices of each micro-batch's first sequence, and the number of sequences.
+fn micro_batches(batch: &Batch) -> Vec<usize> {
+    let mut cuts = vec![0];
+    let mut tokens = 0;
+    for (sequence, length) in batch.lengths().enumerate() {
+        if tokens > 0 && tokens + length > MICRO_BATCH {
+            cuts.push(sequence);
+            tokens = 0;
+        }
+        tokens += length;
+    }
+    cuts.push(batch.len());
+    cuts
+}
+
+impl NativeEncoder {
+    fn micro_batch(
+        &self,
+        split: Split,
+        batch: &Batch,
+        sequences: Range<usize>,
+        results: &[usize],
+        target: &Target<'_>,
+    ) {
+        let start = batch.offsets()[sequences.start];
+        let offsets: Vec<usize> =
+            batch.offsets()[sequences.start..=sequences.end].iter().map(|offset| offset - start).collect();
+        let rows = offsets.last().copied().unwrap_or(0);
+        if rows == 0 {
+            return;
+        }
+        let run = Run { kernels: self.kernels, split };
+        let stride = padded(self.info.hidden);
+        let result_rows = results[sequences.start]..results[sequences.end];
+        lend(|memory: &mut Activations| {
+            self.network.embeddings.apply(run, batch, sequences, stride, memory);
+            let blocks = self.network.blocks.len();
+            let state = |layer: usize, memory: &Activations, compact: bool| {
+                if let Some(layer) = target.layers.get(layer) {
+                    self.write(*layer, &result_rows, &memory.hidden, stride, &offsets, target.first_only && !compact);
+                }
+            };
+            let mut compact = false;
+            for (layer, (block, positions)) in self.network.blocks.iter().zip(&self.network.positions).enumerate() {
+                state(layer, memory, false);
+                compact = target.first_only && layer + 1 == blocks;
+                block.apply(run, &offsets, stride, positions, compact, memory);
+            }
+            if let Some(norm) = &self.network.final_norm {
+                let rows = if compact { result_rows.len() } else { rows };
+                norm.in_place(run, rows, &mut memory.hidden, stride);
+            }
+            state(blocks, memory, compact);
+            self.write(target.data, &result_rows, &memory.hidden, stride, &offsets, target.first_only && !compact);
+        });
+    }
+
+    /// Copies rows into a result; with `pick` only each sequence's first.
+    #[expect(unsafe_code, reason = "micro-batches write disjoint rows")]
+    fn write(&self, to: Shared<'_>, rows: &Range<usize>, hidden: &[f32], stride: usize, offsets: &[usize], pick: bool) {
+        let width = self.info.hidden;
+        // SAFETY: every micro-batch has its own rows of the result.
+        let to = unsafe { to.part(rows.start * width..rows.end * width) };
+        if pick {
+            let firsts = offsets.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| pair[0]);
+            for (to, row) in to.chunks_exact_mut(width).zip(firsts) {
+                to.copy_from_slice(&hidden[row * stride..row * stride + width]);
+            }
+        } else {
+            for (to, from) in to.chunks_exact_mut(width).zip(hidden.chunks_exact(stride)) {
+                to.copy_from_slice(&from[..width]);
+            }
+        }
+    }
+}

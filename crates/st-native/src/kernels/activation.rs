@@ -1,0 +1,99 @@
+//! Activation functions over a block of numbers.
+#![expect(unsafe_code, reason = "pointers to rows of matrices")]
+
+use st_encoder::Activation;
+
+use super::exponential::{erf, exp2};
+use super::vector::Vector;
+
+/// Applies an activation in place.
+#[inline(always)]
+pub(super) unsafe fn activate<V: Vector>(
+    kind: Activation,
+    first: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+) {
+    // SAFETY: the caller has `rows` rows of `columns` numbers.
+    unsafe {
+        match kind {
+            Activation::Gelu => each::<V>(first, rows, columns, stride, |x| gelu(x)),
+            Activation::GeluTanh => each::<V>(first, rows, columns, stride, |x| gelu_tanh(x)),
+            Activation::Relu => each::<V>(first, rows, columns, stride, |x| x.max(V::splat(0.0))),
+            Activation::Silu => each::<V>(first, rows, columns, stride, |x| x.mul(logistic(x))),
+            Activation::Tanh => each::<V>(first, rows, columns, stride, |x| {
+                // tanh(x) = 2·σ(2x) − 1 loses digits near 0, where tanh is nearly x.
+                tanh(x)
+            }),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn each<V: Vector>(first: *mut f32, rows: usize, columns: usize, stride: usize, f: impl Fn(V) -> V) {
+    for row in 0..rows {
+        for column in (0..columns).step_by(V::LANES) {
+            // SAFETY: inside the block that the caller has.
+            unsafe {
+                let at = first.add(row * stride + column);
+                f(V::load(at)).store(at);
+            }
+        }
+    }
+}
+
+/// `x·Φ(x)`.
+#[inline(always)]
+unsafe fn gelu<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's processor has the instructions.
+    unsafe {
+        let half = x.mul(V::splat(0.5));
+        half.mul_add(erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2))), half)
+    }
+}
+
+/// `x·σ(2·√(2/π)·(x + 0.044715·x³))`, which is GELU's tanh approximation.
+#[inline(always)]
+unsafe fn gelu_tanh<V: Vector>(x: V) -> V {
+    const TWICE_ROOT: f32 = 1.595_769;
+    // SAFETY: the caller's processor has the instructions.
+    unsafe {
+        let cubic = x.mul(x).mul(V::splat(0.044_715)).mul_add(x, x);
+        x.mul(logistic(cubic.mul(V::splat(TWICE_ROOT))))
+    }
+}
+
+/// `1/(1 + e^−x)`.
+#[inline(always)]
+unsafe fn logistic<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's processor has the instructions.
+    unsafe {
+        let power = exp2(x.mul(V::splat(-std::f32::consts::LOG2_E)).min(V::splat(126.0)));
+        V::splat(1.0).div(power.add(V::splat(1.0)))
+    }
+}
+
+/// Rational approximation of tanh on [−7.9, 7.9] (Eigen's), highest power first, in x².
+const TANH_NUMERATOR: [f32; 7] =
+    [-2.760_768_4e-16, 2.000_188e-13, -8.604_672e-11, 5.122_297e-8, 1.485_722_4e-5, 6.372_619e-4, 4.893_524_6e-3];
+/// Denominator of the same.
+const TANH_DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
+
+#[inline(always)]
+unsafe fn tanh<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's processor has the instructions.
+    unsafe {
+        let x = x.max(V::splat(-7.905_311)).min(V::splat(7.905_311));
+        let square = x.mul(x);
+        let mut numerator = V::splat(TANH_NUMERATOR[0]);
+        for &coefficient in &TANH_NUMERATOR[1..] {
+            numerator = numerator.mul_add(square, V::splat(coefficient));
+        }
+        let mut denominator = V::splat(TANH_DENOMINATOR[0]);
+        for &coefficient in &TANH_DENOMINATOR[1..] {
+            denominator = denominator.mul_add(square, V::splat(coefficient));
+        }
+        x.mul(numerator).div(denominator)
+    }
+}

@@ -1,0 +1,87 @@
+//! Kernels of 256-bit vectors.
+#![expect(unsafe_code, reason = "processor intrinsics")]
+
+use std::arch::x86_64::*;
+
+use super::strip::StripKernel;
+use super::vector::Vector;
+
+impl Vector for __m256 {
+    const LANES: usize = 8;
+
+    super::vector_methods! {
+        splat(number: f32) -> Self { _mm256_set1_ps(number) }
+        load(from: *const f32) -> Self { _mm256_loadu_ps(from) }
+        load_bf16(from: *const u16) -> Self {
+            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))))
+        }
+        load_f16(from: *const u16) -> Self { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+        store(self, to: *mut f32) -> () { _mm256_storeu_ps(to, self) }
+        add(self, other: Self) -> Self { _mm256_add_ps(self, other) }
+        sub(self, other: Self) -> Self { _mm256_sub_ps(self, other) }
+        mul(self, other: Self) -> Self { _mm256_mul_ps(self, other) }
+        div(self, other: Self) -> Self { _mm256_div_ps(self, other) }
+        max(self, other: Self) -> Self { _mm256_max_ps(self, other) }
+        min(self, other: Self) -> Self { _mm256_min_ps(self, other) }
+        mul_add(self, factor: Self, summand: Self) -> Self { _mm256_fmadd_ps(self, factor, summand) }
+        round(self) -> Self { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self) }
+        scale_by_power(self, power: Self) -> Self {
+            let power = _mm256_max_ps(_mm256_min_ps(power, _mm256_set1_ps(127.0)), _mm256_set1_ps(-127.0));
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(power), _mm256_set1_epi32(127));
+            _mm256_mul_ps(self, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent)))
+        }
+        first_then(self, count: usize, other: Self) -> Self {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let first = _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), lane);
+            _mm256_blendv_ps(other, self, _mm256_castsi256_ps(first))
+        }
+        sum(self) -> f32 {
+            let half = _mm_add_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+            let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)))
+        }
+        largest(self) -> f32 {
+            let half = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+            let quarter = _mm_max_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_max_ss(quarter, _mm_movehdup_ps(quarter)))
+        }
+        transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) -> () {
+            let mut r = [_mm256_setzero_ps(); 8];
+            for (i, row) in r.iter_mut().enumerate() {
+                if i < rows {
+                    *row = _mm256_loadu_ps(from.add(i * stride));
+                }
+            }
+            let mut t = r;
+            for i in 0..4 {
+                t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+                t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+            }
+            for a in [0, 4] {
+                r[a] = _mm256_shuffle_ps::<0x44>(t[a], t[a + 2]);
+                r[a + 1] = _mm256_shuffle_ps::<0xee>(t[a], t[a + 2]);
+                r[a + 2] = _mm256_shuffle_ps::<0x44>(t[a + 1], t[a + 3]);
+                r[a + 3] = _mm256_shuffle_ps::<0xee>(t[a + 1], t[a + 3]);
+            }
+            for i in 0..4 {
+                _mm256_storeu_ps(to.add(i * to_stride), _mm256_permute2f128_ps::<0x20>(r[i], r[i + 4]));
+                _mm256_storeu_ps(to.add((i + 4) * to_stride), _mm256_permute2f128_ps::<0x31>(r[i], r[i + 4]));
+            }
+        }
+    }
+
+    fn strip(rows: usize, vectors: usize) -> StripKernel {
+        STRIPS[vectors - 1][rows - 1]
+    }
+
+    fn strip_rows() -> usize {
+        STRIPS[0].len()
+    }
+}
+
+super::kernels! {
+    vector: __m256,
+    tile: [1, 2, 3, 4] x [1, 2, 3],
+    strip: [1, 2, 3, 4],
+    #[target_feature(enable = "avx2,fma,f16c")]
+}

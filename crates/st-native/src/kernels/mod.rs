@@ -1,0 +1,186 @@
+//! The inner loops, once per instruction set.
+//!
+//! Each kernel is written once, generic over [`vector::Vector`], and compiled for every instruction set into a table of
+//! function pointers, [`Kernels`]. The table is chosen once, when an encoder is loaded. The portable table is the twin
+//! that the others are tested against, and what runs where no other set exists.
+//!
+//! Within a table the order of every sum is fixed: an element of a product is one accumulator that walks the depth from
+//! 0, whatever the height and width of the tile it is in. That is what makes results independent of batches, threads
+//! and splits, to the bit.
+
+mod activation;
+pub(crate) mod attention;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod exponential;
+pub(crate) mod norm;
+mod portable;
+pub(crate) mod strip;
+pub(crate) mod tile;
+mod vector;
+
+use st_encoder::Activation;
+
+use crate::InstructionSet;
+
+/// Rows of every matrix are padded with zeros to a multiple of this, so that kernels need no tails.
+pub(crate) const STEP: usize = 16;
+
+/// Applies an activation to a block: kind, first number, rows, columns (a multiple of [`STEP`]), stride.
+pub(crate) type ActivationKernel = unsafe fn(Activation, *mut f32, usize, usize, usize);
+/// Transposes up to `lanes` rows: from, stride, rows, to, stride.
+pub(crate) type TransposeKernel = unsafe fn(*const f32, usize, usize, *mut f32, usize);
+
+/// One instruction set's kernels.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    /// Numbers per vector.
+    pub(crate) lanes: usize,
+    /// Tile kernels by vectors − 1 and rows − 1, per weight format.
+    pub(crate) tiles_f32: &'static [&'static [tile::TileKernel]],
+    pub(crate) tiles_bf16: &'static [&'static [tile::TileKernel]],
+    pub(crate) tiles_f16: &'static [&'static [tile::TileKernel]],
+    pub(crate) activate: ActivationKernel,
+    pub(crate) normalise: norm::NormKernel,
+    pub(crate) attend: attention::AttentionKernel,
+    pub(crate) transpose: TransposeKernel,
+}
+
+impl Kernels {
+    /// The kernels of an instruction set, or `None` where the machine lacks it.
+    pub(crate) fn of(set: InstructionSet) -> Option<&'static Self> {
+        if !set.is_available() {
+            return None;
+        }
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => Some(&avx512::KERNELS),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => Some(&avx2::KERNELS),
+            InstructionSet::Portable => Some(&portable::KERNELS),
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => None,
+        }
+    }
+
+    /// Columns of a full panel of packed weights.
+    pub(crate) fn panel(&self) -> usize {
+        self.tiles_f32.len() * self.lanes
+    }
+
+    /// Rows of a full tile.
+    pub(crate) fn rows(&self) -> usize {
+        self.tiles_f32[0].len()
+    }
+}
+
+/// Implements methods of [`vector::Vector`] by intrinsics.
+#[cfg(target_arch = "x86_64")]
+macro_rules! vector_methods {
+    () => {};
+    ($name:ident($first:ident $(, $argument:ident : $type:ty)*) -> $result:ty $body:block $($rest:tt)*) => {
+        #[inline(always)]
+        unsafe fn $name($first $(, $argument: $type)*) -> $result {
+            // SAFETY: the trait's contract: the processor has the instructions, pointers are valid for a vector.
+            unsafe { $body }
+        }
+        super::vector_methods! { $($rest)* }
+    };
+    ($name:ident($($argument:ident : $type:ty),*) -> $result:ty $body:block $($rest:tt)*) => {
+        #[inline(always)]
+        unsafe fn $name($($argument: $type),*) -> $result {
+            // SAFETY: the trait's contract: the processor has the instructions, pointers are valid for a vector.
+            unsafe { $body }
+        }
+        super::vector_methods! { $($rest)* }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+use vector_methods;
+
+/// Compiles every generic kernel for one vector type and collects the table.
+macro_rules! kernels {
+    (
+        vector: $vector:ty,
+        tile: $rows:tt x [$($vectors:literal),*],
+        strip: $strips:tt,
+        #[$feature:meta]
+    ) => {
+        /// Strip kernels by vectors − 1 and rows − 1.
+        pub(super) static STRIPS: [&[StripKernel]; 3] = [
+            &super::kernels!(@strips $vector, 1, $strips, #[$feature]),
+            &super::kernels!(@strips $vector, 2, $strips, #[$feature]),
+            &super::kernels!(@strips $vector, 3, $strips, #[$feature]),
+        ];
+
+        pub(super) static KERNELS: super::Kernels = super::Kernels {
+            lanes: <$vector as super::vector::Vector>::LANES,
+            tiles_f32: &[$(&super::kernels!(@tiles $vector, super::tile::F32, $vectors, $rows, #[$feature])),*],
+            tiles_bf16: &[$(&super::kernels!(@tiles $vector, super::tile::Bf16, $vectors, $rows, #[$feature])),*],
+            tiles_f16: &[$(&super::kernels!(@tiles $vector, super::tile::F16, $vectors, $rows, #[$feature])),*],
+            activate: {
+                #[$feature]
+                unsafe fn activate(
+                    kind: st_encoder::Activation, first: *mut f32, rows: usize, columns: usize, stride: usize,
+                ) {
+                    // SAFETY: the caller's promise is the kernel's.
+                    unsafe { super::activation::activate::<$vector>(kind, first, rows, columns, stride) }
+                }
+                activate
+            },
+            normalise: {
+                #[$feature]
+                unsafe fn normalise(call: &super::norm::NormCall) {
+                    // SAFETY: the caller's promise is the kernel's.
+                    unsafe { super::norm::normalise::<$vector>(call) }
+                }
+                normalise
+            },
+            attend: {
+                #[$feature]
+                unsafe fn attend(call: &super::attention::AttentionCall) {
+                    // SAFETY: the caller's promise is the kernel's.
+                    unsafe { super::attention::attend::<$vector>(call) }
+                }
+                attend
+            },
+            transpose: {
+                #[$feature]
+                unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
+                    // SAFETY: the caller's promise is the kernel's.
+                    unsafe { <$vector as super::vector::Vector>::transpose(from, stride, rows, to, to_stride) }
+                }
+                transpose
+            },
+        };
+    };
+    (@tiles $vector:ty, $format:ty, $vectors:literal, [$($rows:literal),*], #[$feature:meta]) => {
+        [$({
+            super::kernels!(@tile $vector, $format, $rows, $vectors, #[$feature])
+        }),*]
+    };
+    (@tile $vector:ty, $format:ty, $rows:literal, $vectors:literal, #[$feature:meta]) => {{
+        #[$feature]
+        unsafe fn tile(call: &super::tile::TileCall) {
+            // SAFETY: the caller's promise is the kernel's.
+            unsafe { super::tile::tile::<$vector, $format, $rows, $vectors>(call) }
+        }
+        tile as super::tile::TileKernel
+    }};
+    (@strips $vector:ty, $vectors:literal, [$($rows:literal),*], #[$feature:meta]) => {
+        [$({
+            super::kernels!(@strip $vector, $rows, $vectors, #[$feature])
+        }),*]
+    };
+    (@strip $vector:ty, $rows:literal, $vectors:literal, #[$feature:meta]) => {{
+        #[$feature]
+        unsafe fn strip(call: &super::strip::StripCall) {
+            // SAFETY: the caller's promise is the kernel's.
+            unsafe { super::strip::strip::<$vector, $rows, $vectors>(call) }
+        }
+        strip as super::strip::StripKernel
+    }};
+}
+use kernels;

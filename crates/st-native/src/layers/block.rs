@@ -1,0 +1,101 @@
+//! [`Block`]: attention and feed-forward with their norms and residual connections.
+
+use st_encoder::NormPlacement;
+
+use super::Run;
+use super::attention::{Attention, Positions};
+use super::feed_forward::FeedForward;
+use super::linear::{Epilogue, Linear};
+use super::norm::Norm;
+use crate::scratch::Activations;
+
+/// One block's weights.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) attention: Attention,
+    pub(crate) output: Linear,
+    pub(crate) attention_norm: Option<Norm>,
+    pub(crate) attention_post_norm: Option<Norm>,
+    pub(crate) feed_forward: FeedForward,
+    pub(crate) feed_forward_norm: Norm,
+    pub(crate) feed_forward_post_norm: Option<Norm>,
+    pub(crate) placement: NormPlacement,
+}
+
+impl Block {
+    /// Runs over the rows of `memory.hidden`, in place. With `first_only` the rows shrink to each sequence's first; their
+    /// number is returned.
+    pub(crate) fn apply(
+        &self,
+        run: Run,
+        offsets: &[usize],
+        stride: usize,
+        positions: &Positions,
+        first_only: bool,
+        memory: &mut Activations,
+    ) -> usize {
+        let Activations { hidden, normed, projected, context, aside, inner, .. } = memory;
+        let mut rows = offsets.last().copied().unwrap_or(0);
+        let before = self.placement != NormPlacement::Post;
+        if before {
+            normed.reserve(rows * stride);
+        }
+        if self.placement == NormPlacement::Sandwich {
+            aside.reserve(rows * stride);
+        }
+        let input = match &self.attention_norm {
+            Some(norm) if before => {
+                norm.apply(run, rows, hidden, normed, stride);
+                &*normed
+            }
+            _ => &*hidden,
+        };
+        self.attention.apply(run, offsets, input, stride, positions, first_only, projected, context);
+        let context_stride = self.attention.context_width();
+        if first_only {
+            let firsts = offsets.windows(2).filter(|pair| pair[0] < pair[1]).map(|pair| pair[0]);
+            rows = 0;
+            for first in firsts {
+                hidden.copy_within(first * stride..(first + 1) * stride, rows * stride);
+                context.copy_within(first * context_stride..(first + 1) * context_stride, rows * context_stride);
+                rows += 1;
+            }
+        }
+        match self.placement {
+            NormPlacement::Sandwich => {
+                self.output.apply(run, rows, context, context_stride, aside, stride, Epilogue::Store);
+                add_normed(run, rows, self.attention_post_norm.as_ref(), aside, hidden, stride);
+            }
+            _ => self.output.apply(run, rows, context, context_stride, hidden, stride, Epilogue::Add),
+        }
+        match self.placement {
+            NormPlacement::Post => {
+                if let Some(norm) = &self.attention_norm {
+                    norm.in_place(run, rows, hidden, stride);
+                }
+                self.feed_forward.apply(run, rows, None, hidden, stride, Epilogue::Add, inner);
+                self.feed_forward_norm.in_place(run, rows, hidden, stride);
+            }
+            NormPlacement::Pre => {
+                self.feed_forward_norm.apply(run, rows, hidden, normed, stride);
+                self.feed_forward.apply(run, rows, Some(normed), hidden, stride, Epilogue::Add, inner);
+            }
+            NormPlacement::Sandwich => {
+                self.feed_forward_norm.apply(run, rows, hidden, normed, stride);
+                self.feed_forward.apply(run, rows, Some(normed), aside, stride, Epilogue::Store, inner);
+                add_normed(run, rows, self.feed_forward_post_norm.as_ref(), aside, hidden, stride);
+            }
+        }
+        rows
+    }
+}
+
+/// `hidden += norm(aside)`.
+fn add_normed(run: Run, rows: usize, norm: Option<&Norm>, aside: &mut [f32], hidden: &mut [f32], stride: usize) {
+    if let Some(norm) = norm {
+        norm.in_place(run, rows, aside, stride);
+    }
+    for (sum, number) in hidden[..rows * stride].iter_mut().zip(&aside[..rows * stride]) {
+        *sum += number;
+    }
+}

@@ -1,0 +1,84 @@
+//! [`FeedForward`]: the two or three linear layers after attention.
+#![expect(unsafe_code, reason = "threads write disjoint rows")]
+
+use st_encoder::Activation;
+
+use super::Run;
+use super::linear::{Epilogue, Linear};
+use crate::memory::Buffer;
+use crate::scratch::{Piece, lend};
+use crate::split::{Shared, Split};
+
+/// `down(act(up(x)))`, or with a gate `down(act(gate(x)) ∘ up(x))`.
+#[derive(Debug)]
+pub(crate) struct FeedForward {
+    pub(crate) up: Linear,
+    pub(crate) gate: Option<Linear>,
+    pub(crate) down: Linear,
+    pub(crate) activation: Activation,
+}
+
+/// Rows whose inner activations are computed and used before the next rows', so that they stay in the cache.
+const BLOCK: usize = 108;
+/// Fewer rows than this per thread, and threads share columns instead.
+const ROWS_PER_THREAD: usize = 36;
+
+impl FeedForward {
+    /// Runs over rows of `input` (or of `output`, where there is no input) and stores into or adds to `output`.
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    pub(crate) fn apply(
+        &self,
+        run: Run,
+        rows: usize,
+        input: Option<&[f32]>,
+        output: &mut [f32],
+        stride: usize,
+        epilogue: Epilogue,
+        inner: &mut Buffer<f32>,
+    ) {
+        if rows < ROWS_PER_THREAD * run.split.threads() && run.split.threads() > 1 {
+            self.block(run, rows, input, output, stride, epilogue, inner);
+            return;
+        }
+        let shared = Shared::new(output);
+        let alone = Run { split: Split::none(), ..run };
+        run.split.over(rows, ROWS_PER_THREAD, &|range| {
+            lend(|piece: &mut Piece| {
+                let blocks = range.len().div_ceil(BLOCK);
+                let mut start = range.start;
+                for block in 0..blocks {
+                    let count = (range.end - start).div_ceil(blocks - block);
+                    // SAFETY: every block has its own rows.
+                    let output = unsafe { shared.part(start * stride..(start + count) * stride) };
+                    let input = input.map(|input| &input[start * stride..(start + count) * stride]);
+                    self.block(alone, count, input, output, stride, epilogue, &mut piece.inner);
+                    start += count;
+                }
+            });
+        });
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    fn block(
+        &self,
+        run: Run,
+        rows: usize,
+        input: Option<&[f32]>,
+        output: &mut [f32],
+        stride: usize,
+        epilogue: Epilogue,
+        inner: &mut Buffer<f32>,
+    ) {
+        let width = self.up.width();
+        inner.reserve(rows * width);
+        let source = input.unwrap_or(output);
+        match &self.gate {
+            None => self.up.apply(run, rows, source, stride, inner, width, Epilogue::Activate(self.activation)),
+            Some(gate) => {
+                gate.apply(run, rows, source, stride, inner, width, Epilogue::Activate(self.activation));
+                self.up.apply(run, rows, source, stride, inner, width, Epilogue::Multiply);
+            }
+        }
+        self.down.apply(run, rows, inner, width, output, stride, epilogue);
+    }
+}

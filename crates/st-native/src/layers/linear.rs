@@ -1,0 +1,195 @@
+//! [`Linear`]: `y = x·Wᵀ + b`, with what follows it done while the sums are at hand.
+#![expect(unsafe_code, reason = "calls of kernels")]
+
+use std::ops::Range;
+
+use half::{bf16, f16};
+use st_encoder::{Activation, WeightFormat};
+
+use super::Run;
+use super::packing::{Axis, Part, pack, place};
+use crate::kernels::tile::{Finish, TileCall, TileKernel};
+use crate::kernels::{Kernels, STEP};
+use crate::memory::Buffer;
+use crate::split::Shared;
+
+/// A linear layer with packed weights.
+#[derive(Debug)]
+pub(crate) struct Linear {
+    depth: usize,
+    width: usize,
+    panels: Panels,
+    bias: Buffer<f32>,
+}
+
+/// Packed weights in their format.
+#[derive(Debug)]
+enum Panels {
+    F32(Buffer<f32>),
+    Bf16(Buffer<u16>),
+    F16(Buffer<u16>),
+}
+
+/// What happens with the sums of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Epilogue {
+    /// They are the output.
+    Store,
+    /// Their activation is the output.
+    Activate(Activation),
+    /// They are added to the output.
+    Add,
+    /// They are multiplied with the output.
+    Multiply,
+}
+
+/// A weight, its bias, and where its outputs stand.
+#[derive(Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) weight: &'a [f32],
+    pub(crate) bias: Option<&'a [f32]>,
+    pub(crate) outputs: Axis,
+}
+
+/// Rows that pass over a panel before the next panel's turn: their inputs stay in the second-level cache.
+const BLOCK: usize = 180;
+/// Fewer rows than this per thread, and threads share columns instead.
+const ROWS_PER_THREAD: usize = 36;
+
+impl Linear {
+    /// Packs weights side by side.
+    pub(crate) fn new(kernels: &Kernels, format: WeightFormat, sources: &[Source<'_>], inputs: Axis) -> Self {
+        let parts: Vec<Part<'_>> =
+            sources.iter().map(|source| Part { weight: source.weight, outputs: source.outputs }).collect();
+        let packed = pack(kernels, &parts, inputs);
+        let width = sources.iter().map(|source| source.outputs.padded()).sum();
+        let mut bias = Buffer::zeroed(width);
+        let mut start = 0;
+        for source in sources {
+            let end = start + source.outputs.padded();
+            if let Some(numbers) = source.bias {
+                place(numbers, source.outputs, &mut bias[start..end]);
+            }
+            start = end;
+        }
+        let panels = match format {
+            WeightFormat::BF16 => Panels::Bf16(halved(&packed, |x| bf16::from_f32(x).to_bits())),
+            WeightFormat::F16 => Panels::F16(halved(&packed, |x| f16::from_f32(x).to_bits())),
+            _ => Panels::F32(packed),
+        };
+        Self { depth: inputs.padded(), width, panels, bias }
+    }
+
+    /// Numbers of an output row, padding included.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Runs over `rows` rows of `input` (`input_stride` numbers from one to the next) into rows of `output`.
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    pub(crate) fn apply(
+        &self,
+        run: Run,
+        rows: usize,
+        input: &[f32],
+        input_stride: usize,
+        output: &mut [f32],
+        output_stride: usize,
+        epilogue: Epilogue,
+    ) {
+        if rows == 0 {
+            return;
+        }
+        assert!(input_stride >= self.depth && input.len() >= (rows - 1) * input_stride + self.depth, "input too short");
+        assert!(
+            output_stride >= self.width && output.len() >= (rows - 1) * output_stride + self.width,
+            "output too short"
+        );
+        let output = Shared::new(output);
+        let panels = self.width.div_ceil(run.kernels.panel());
+        let part = |rows: Range<usize>, panels: Range<usize>| {
+            // SAFETY: lengths were checked, and calls differ in rows or in panels.
+            unsafe { self.part(run.kernels, rows, panels, input, input_stride, output, output_stride, epilogue) }
+        };
+        if rows >= ROWS_PER_THREAD * run.split.threads() {
+            run.split.over(rows, ROWS_PER_THREAD, &|rows| part(rows, 0..panels));
+        } else {
+            run.split.over(panels, 1, &|panels| part(0..rows, panels));
+        }
+    }
+
+    /// # Safety
+    /// Input and output hold the rows, and no other thread uses this part of the output.
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    unsafe fn part(
+        &self,
+        kernels: &Kernels,
+        rows: Range<usize>,
+        panels: Range<usize>,
+        input: &[f32],
+        input_stride: usize,
+        output: Shared<'_>,
+        output_stride: usize,
+        epilogue: Epilogue,
+    ) {
+        let (tiles, size, start) = match &self.panels {
+            Panels::F32(numbers) => (kernels.tiles_f32, 4, numbers.as_ptr().cast::<u8>()),
+            Panels::Bf16(numbers) => (kernels.tiles_bf16, 2, numbers.as_ptr().cast()),
+            Panels::F16(numbers) => (kernels.tiles_f16, 2, numbers.as_ptr().cast()),
+        };
+        let finish = match epilogue {
+            Epilogue::Store | Epilogue::Activate(_) => Finish::Store,
+            Epilogue::Add => Finish::Add,
+            Epilogue::Multiply => Finish::Multiply,
+        };
+        let panel_width = kernels.panel();
+        let panel_bytes = panel_width * self.depth * size;
+        let blocks = rows.len().div_ceil(BLOCK);
+        let mut block_start = rows.start;
+        for block in 0..blocks {
+            let block_rows = (rows.end - block_start).div_ceil(blocks - block);
+            let tile_count = block_rows.div_ceil(kernels.rows());
+            for panel in panels.clone() {
+                let column = panel * panel_width;
+                let columns = panel_width.min(self.width - column);
+                let kernels_of_width: &[TileKernel] = tiles[columns / kernels.lanes - 1];
+                let weights = start.wrapping_add(panel * panel_bytes);
+                let mut row = block_start;
+                for tile in 0..tile_count {
+                    let height = (block_start + block_rows - row).div_ceil(tile_count - tile);
+                    let first = output.at(row * output_stride + column);
+                    let call = TileCall {
+                        depth: self.depth,
+                        input: input[row * input_stride..].as_ptr(),
+                        input_stride,
+                        panel: weights,
+                        bias: self.bias[column..].as_ptr(),
+                        output: first,
+                        output_stride,
+                        finish,
+                        // A tile asks for `16 · depth` bytes of the next panel.
+                        ahead: weights.wrapping_add(panel_bytes + (tile * 16 * self.depth) % panel_bytes),
+                    };
+                    // SAFETY: the tile lies inside the checked rows and panels.
+                    unsafe { kernels_of_width[height - 1](&call) };
+                    if let Epilogue::Activate(kind) = epilogue {
+                        // SAFETY: the tile just written.
+                        unsafe { (kernels.activate)(kind, first, height, columns, output_stride) };
+                    }
+                    row += height;
+                }
+            }
+            block_start += block_rows;
+        }
+    }
+}
+
+fn halved(numbers: &[f32], convert: impl Fn(f32) -> u16) -> Buffer<u16> {
+    let mut halves = Buffer::zeroed(numbers.len());
+    for (half, &number) in halves.iter_mut().zip(numbers) {
+        *half = convert(number);
+    }
+    halves
+}
+
+const _: () = assert!(STEP.is_multiple_of(4), "tiles walk the depth by fours");

@@ -1,0 +1,25 @@
+//! The parts of a network: each owns its packed weights and knows how to run over rows.
+
+pub(crate) mod attention;
+pub(crate) mod block;
+pub(crate) mod embeddings;
+pub(crate) mod feed_forward;
+pub(crate) mod linear;
+pub(crate) mod norm;
+pub(crate) mod packing;
+pub(crate) mod rotary;
+
+use crate::kernels::{Kernels, STEP};
+use crate::split::Split;
+
+/// Where and how a pass runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run {
+    pub(crate) kernels: &'static Kernels,
+    pub(crate) split: Split,
+}
+
+/// Numbers that a row of `width` takes.
+pub(crate) const fn padded(width: usize) -> usize {
+    width.next_multiple_of(STEP)
+}

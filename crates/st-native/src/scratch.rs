@@ -1,0 +1,105 @@
+//! Working memory that threads keep between calls.
+
+use std::cell::RefCell;
+
+use crate::memory::Buffer;
+
+/// Memory of one forward pass over a micro-batch.
+#[derive(Debug, Default)]
+pub(crate) struct Activations {
+    /// Sum of the embedding tables where their width is not the hidden size.
+    pub(crate) embedded: Buffer<f32>,
+    /// The residual stream.
+    pub(crate) hidden: Buffer<f32>,
+    /// What a norm before a sub-layer gives.
+    pub(crate) normed: Buffer<f32>,
+    /// Queries, keys and values.
+    pub(crate) projected: Buffer<f32>,
+    /// Output of attention.
+    pub(crate) context: Buffer<f32>,
+    /// Output of a sub-layer that has a norm of its own before it enters the residual stream.
+    pub(crate) aside: Buffer<f32>,
+    /// Inner activations of the feed-forward network when threads share its columns.
+    pub(crate) inner: Buffer<f32>,
+}
+
+/// Memory of one piece of a pass, used by one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Piece {
+    /// Inner activations of a block of rows.
+    pub(crate) inner: Buffer<f32>,
+    /// Transposed keys of a head.
+    pub(crate) keys: Buffer<f32>,
+    /// Scores of some queries.
+    pub(crate) scores: Buffer<f32>,
+    /// Bias by distance.
+    pub(crate) bias: Buffer<f32>,
+}
+
+/// More memory than this is given back after the call that needed it.
+const KEPT: usize = 64 << 20;
+
+/// Memory of which a thread keeps what it used last.
+pub(crate) trait Kept: Default + 'static {
+    fn bytes(&self) -> usize;
+    fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R;
+}
+
+impl Kept for Activations {
+    fn bytes(&self) -> usize {
+        [&self.embedded, &self.hidden, &self.normed, &self.projected, &self.context, &self.aside, &self.inner]
+            .iter()
+            .map(|buffer| buffer.bytes())
+            .sum()
+    }
+
+    fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
+        thread_local! { static STORE: RefCell<Vec<Activations>> = const { RefCell::new(Vec::new()) } }
+        STORE.with(use_store)
+    }
+}
+
+impl Kept for Piece {
+    fn bytes(&self) -> usize {
+        [&self.inner, &self.keys, &self.scores, &self.bias].iter().map(|buffer| buffer.bytes()).sum()
+    }
+
+    fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
+        thread_local! { static STORE: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) } }
+        STORE.with(use_store)
+    }
+}
+
+/// Lends this thread's memory. A thread that waits in a pool may be given other work meanwhile and comes here again; it
+/// then gets other memory.
+pub(crate) fn lend<M: Kept, R>(work: impl FnOnce(&mut M) -> R) -> R {
+    let mut memory = M::with_store(|store| store.borrow_mut().pop()).unwrap_or_default();
+    let result = work(&mut memory);
+    if memory.bytes() <= KEPT {
+        M::with_store(|store| {
+            let mut store = store.borrow_mut();
+            if store.len() < 2 {
+                store.push(memory);
+            }
+        });
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_comes_back_and_nests() {
+        let first = lend::<Piece, _>(|piece| {
+            piece.keys.reserve(100);
+            let inner = lend::<Piece, _>(|other| other.keys.len());
+            assert_eq!(inner, 0);
+            piece.keys.as_ptr() as usize
+        });
+        lend::<Piece, _>(|piece| assert_eq!(piece.keys.as_ptr() as usize, first));
+        lend::<Piece, _>(|piece| piece.keys.reserve(KEPT));
+        lend::<Piece, _>(|piece| assert!(piece.keys.len() < KEPT));
+    }
+}
