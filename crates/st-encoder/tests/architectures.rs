@@ -1,5 +1,7 @@
 //! Every architecture against the configuration and the checkpoint of a tiny model.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 

@@ -16,8 +16,11 @@ use crate::{DataType, EncoderError};
 pub(super) struct SafetensorsFile {
     path: PathBuf,
     map: Mmap,
-    entries: BTreeMap<String, (Kind, Vec<usize>, Range<usize>)>,
+    entries: Entries,
 }
+
+/// Kind, shape and place in the file of every tensor.
+type Entries = BTreeMap<String, (Kind, Vec<usize>, Range<usize>)>;
 
 impl SafetensorsFile {
     pub(super) fn open(path: &Path) -> Result<Self, EncoderError> {
@@ -40,7 +43,7 @@ impl SafetensorsFile {
     }
 }
 
-fn read_header(path: &Path, bytes: &[u8]) -> Result<BTreeMap<String, (Kind, Vec<usize>, Range<usize>)>, EncoderError> {
+fn read_header(path: &Path, bytes: &[u8]) -> Result<Entries, EncoderError> {
     let parsed = SafeTensors::deserialize(bytes).map_err(|error| explain(path, bytes.len(), error))?;
     // The crate has checked that the header lies inside the file.
     let length = bytes.first_chunk().map_or(0, |&length| u64::from_le_bytes(length)) as usize;

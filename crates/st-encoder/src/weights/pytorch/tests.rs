@@ -88,7 +88,9 @@ fn refusal(bytes: &[u8]) -> String {
 #[test]
 fn strides_and_offsets_are_followed() {
     let storage = floats(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]);
-    let cases: [(i32, &[i32], &[i32], &[f32]); 6] = [
+    // Offset, shape, strides, and the elements in row-major order.
+    type Case = (i32, &'static [i32], &'static [i32], &'static [f32]);
+    let cases: [Case; 6] = [
         (0, &[2, 3], &[3, 1], &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
         (1, &[3, 2], &[1, 3], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]),
         (0, &[2, 2], &[4, 2], &[0.0, 2.0, 4.0, 6.0]),
