@@ -1,5 +1,6 @@
 //! One HTTP client: who gets the token, which failures are worth another attempt, how an answer becomes an error.
 
+use std::fmt;
 use std::io::Read;
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,10 @@ use crate::options::HubOptions;
 
 /// An answer of the API is read up to this size.
 pub(crate) const LARGEST_ANSWER: u64 = 64 << 20;
+/// The content type of the API.
+pub(crate) const JSON: &str = "application/json";
+/// The content type of the large file protocol.
+pub(crate) const LARGE_FILE_JSON: &str = "application/vnd.git-lfs+json";
 const LARGEST_ERROR: u64 = 64 << 10;
 const MOST_REDIRECTS: usize = 8;
 const LONGEST_DELAY: Duration = Duration::from_secs(8);
@@ -49,6 +54,8 @@ impl Failure {
 /// Which failures are repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
+    /// Only refusals for too many requests: the request must not be carried out twice.
+    Limits,
     /// Those in which the host answered: a machine without network falls back to its cache at once.
     Answers,
     /// Those of the connection too.
@@ -62,7 +69,6 @@ pub(crate) enum Payload<'a> {
     Stream { reader: &'a mut dyn Read, length: u64 },
 }
 
-#[derive(Debug)]
 pub(crate) struct Client {
     agent: Agent,
     endpoint: String,
@@ -70,6 +76,16 @@ pub(crate) struct Client {
     retries: u32,
     retry_delay: Duration,
     longest_wait: Duration,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("endpoint", &self.endpoint)
+            .field("token", &self.token.as_ref().map(|_| "…"))
+            .finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -188,7 +204,7 @@ impl Client {
         let worth_it = match failure.retry {
             Retry::Never => false,
             Retry::Connection => patience == Patience::Everything,
-            Retry::Later(_) => true,
+            Retry::Later(_) => patience != Patience::Limits || failure.error.kind() == HubErrorKind::RateLimited,
         };
         if !worth_it || tried >= self.retries {
             return Err(failure.error);
@@ -206,32 +222,60 @@ impl Client {
     }
 
     /// Asks the API and returns its JSON answer; `path` begins with a slash.
-    pub(crate) fn api(
-        &self,
-        method: &Method,
-        path: &str,
-        content_type: &str,
-        body: Option<&[u8]>,
-    ) -> Result<Value, HubError> {
+    pub(crate) fn get_json(&self, path: &str) -> Result<Value, HubError> {
         let url = format!("{}{path}", self.endpoint);
-        let mut headers = vec![("Accept", "application/json")];
-        if body.is_some() {
-            headers.push((CONTENT_TYPE.as_str(), content_type));
-        }
-        let patience = if *method == Method::GET { Patience::Everything } else { Patience::Answers };
-        self.repeat(patience, || {
-            let (url, response) = match body {
-                None => self.follow(method, &url, &headers, |_| false)?,
-                Some(body) => (url.clone(), self.send(method, &url, &headers, Payload::Bytes(body))?),
-            };
-            read_json(&url, response)
+        self.repeat(Patience::Everything, || {
+            let (url, response) = self.follow(&Method::GET, &url, &[("Accept", JSON)], |_| false)?;
+            read_json(&url, check_status(&url, response)?)
         })
+    }
+
+    /// Posts a body to an address and returns the JSON answer, whatever its length.
+    pub(crate) fn post(
+        &self,
+        url: &str,
+        content_type: &str,
+        body: &[u8],
+        patience: Patience,
+    ) -> Result<Value, HubError> {
+        self.repeat(patience, || {
+            let (url, response) = self.post_once(url, content_type, body)?;
+            read_json(&url, check_status(&url, response)?)
+        })
+    }
+
+    /// One post. A renamed repository is followed within the same host.
+    pub(crate) fn post_once(
+        &self,
+        url: &str,
+        content_type: &str,
+        body: &[u8],
+    ) -> Result<(String, Response<Body>), Failure> {
+        let accept = if content_type == LARGE_FILE_JSON { LARGE_FILE_JSON } else { JSON };
+        let headers = [("Accept", accept), (CONTENT_TYPE.as_str(), content_type)];
+        let mut url = url.to_owned();
+        for _ in 0..MOST_REDIRECTS {
+            let response = self.send(&Method::POST, &url, &headers, Payload::Bytes(body))?;
+            if !matches!(response.status().as_u16(), 307 | 308) {
+                return Ok((url, response));
+            }
+            let target = redirect_target(&url, response.headers())?;
+            if !same_origin(&url, &target) {
+                return Ok((url, response));
+            }
+            url = target;
+        }
+        Err(HubError::new(HubErrorKind::Protocol, "too many redirects").at_url(url).into())
+    }
+
+    /// Whether requests to the endpoint carry a token.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
     }
 }
 
-/// Checks the status and parses the body; an empty body is `null`.
+/// Parses the body; an empty body is `null`.
 pub(crate) fn read_json(url: &str, response: Response<Body>) -> Result<Value, Failure> {
-    let response = check_status(url, response)?;
     let bytes = read_body(url, response, LARGEST_ANSWER)?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
@@ -314,6 +358,7 @@ pub(crate) fn check_status(url: &str, response: Response<Body>) -> Result<Respon
         (_, 401) => (HubErrorKind::Unauthorized, "the Hub asks for a valid token", Some(CHECK_NAME)),
         (_, 403) => (HubErrorKind::Forbidden, "the Hub forbids this", Some(ACCEPT_TERMS)),
         (_, 404 | 410) => (HubErrorKind::FileNotFound, "not found", None),
+        (_, 409) => (HubErrorKind::Conflict, "it exists already", None),
         (_, 429) => (HubErrorKind::RateLimited, "too many requests", Some("wait, or give a token: HF_TOKEN")),
         (_, 500..) => (HubErrorKind::Server, "the Hub failed", Some("try again later")),
         (_, 300..=399) => (HubErrorKind::Protocol, "an unexpected redirect", None),

@@ -37,6 +37,8 @@ pub enum HubErrorKind {
     RateLimited,
     /// The Hub failed (5xx) on every attempt.
     Server,
+    /// What should be created exists already (409).
+    Conflict,
     /// Any other refusal of the Hub (4xx).
     Refused,
     /// No connection, or it broke on every attempt.
@@ -45,6 +47,8 @@ pub enum HubErrorKind {
     Timeout,
     /// Offline was asked for and the file is not in the cache.
     NotCached,
+    /// Offline was asked for and this needs a request.
+    Offline,
     /// The answer does not follow the Hub's protocol.
     Protocol,
     /// What arrived is not what was announced (length or SHA-256).

@@ -2,7 +2,7 @@
 //!
 //! The only network code of the workspace. [`Source::resolve`] says what a name means, [`Source::file`] and
 //! [`Source::snapshot`] bring files, the standard cache layout keeps them, so that a cache filled by Python's
-//! `huggingface_hub` is used as it is, and the reverse.
+//! `huggingface_hub` is used as it is, and the reverse. [`Repository`] publishes a folder.
 //!
 //! ```no_run
 //! use st_hub::{HubOptions, Selection, Source};
@@ -33,10 +33,12 @@ mod client;
 mod download;
 pub mod environment;
 mod error;
+mod large_files;
 mod names;
 mod options;
 mod selection;
 mod source;
+mod upload;
 
 pub use environment::Environment;
 pub use error::{HubError, HubErrorKind};
@@ -44,3 +46,4 @@ pub use names::relative_path;
 pub use options::{HubOptions, Progress};
 pub use selection::Selection;
 pub use source::{HubModel, Source};
+pub use upload::{Published, Repository, Upload};

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
 use serde_json::Value;
-use ureq::http::Method;
 
 use crate::cache::RepositoryCache;
 use crate::client::Client;
@@ -357,7 +356,7 @@ impl HubModel {
     fn listing(&self) -> Result<Listing, HubError> {
         let revision = self.settled().unwrap_or_else(|| self.revision().to_owned());
         let path = format!("/api/models/{}/revision/{}", self.id(), percent_encode(&revision, false));
-        let answer = self.0.client.api(&Method::GET, &path, "", None).map_err(|error| match error.kind() {
+        let answer = self.0.client.get_json(&path).map_err(|error| match error.kind() {
             HubErrorKind::FileNotFound => {
                 let message = format!("{} has no revision {revision}, or does not exist", self.id());
                 HubError::new(HubErrorKind::RepositoryNotFound, message).caused_by(error)

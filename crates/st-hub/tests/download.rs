@@ -1,5 +1,7 @@
 //! Files and snapshots from a local Hub into the standard cache.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test end it like the test itself")]
+
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,7 @@
 //! A Hub and a network that misbehave: what is retried, what is refused, and that nothing half-written is visible.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of a test end it like the test itself")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

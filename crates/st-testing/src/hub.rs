@@ -200,9 +200,11 @@ fn serve(shared: &Shared, host: Host, mut stream: TcpStream) -> std::io::Result<
     let request = http::read_request(host, &mut stream)?;
     shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(request.clone());
     let fault = faults::take(&shared.faults, &request);
-    let mut answer = match host {
-        Host::Hub => routes::hub(shared, &request),
-        Host::Storage => routes::storage(shared, &request),
+    let mut answer = match (faults::replacement(fault.as_ref()), host) {
+        // What is refused is not carried out.
+        (Some(answer), _) => answer,
+        (None, Host::Hub) => routes::hub(shared, &request),
+        (None, Host::Storage) => routes::storage(shared, &request),
     };
     let manner = faults::apply(fault, &mut answer);
     http::write_answer(&mut stream, &request, &answer, &manner)

@@ -67,16 +67,24 @@ pub(super) fn take(planned: &Mutex<Vec<Planned>>, request: &Request) -> Option<F
     Some(matching.fault.clone())
 }
 
+/// The answer that is given in place of the right one.
+pub(super) fn replacement(fault: Option<&Fault>) -> Option<Answer> {
+    let (status, headers) = match fault? {
+        Fault::Status(status, headers) => (*status, headers.clone()),
+        Fault::Redirect(target) => (302, vec![("Location", target.as_str())]),
+        _ => return None,
+    };
+    let mut answer = Answer::new(status);
+    for (name, value) in headers {
+        answer.set(name, value);
+    }
+    Some(answer)
+}
+
 pub(super) fn apply(fault: Option<Fault>, answer: &mut Answer) -> Manner {
     let mut manner = Manner::default();
     match fault {
-        None => {}
-        Some(Fault::Status(status, headers)) => {
-            *answer = Answer::new(status);
-            for (name, value) in headers {
-                answer.set(name, value);
-            }
-        }
+        None | Some(Fault::Status(..) | Fault::Redirect(_)) => {}
         Some(Fault::Close) => manner.close = true,
         Some(Fault::DropAfter(bytes)) => manner.drop_after = Some(bytes),
         Some(Fault::ContentLength(length)) => manner.content_length = Some(length),
@@ -87,10 +95,6 @@ pub(super) fn apply(fault: Option<Fault>, answer: &mut Answer) -> Manner {
         }
         Some(Fault::Slow(pause)) => thread::sleep(pause),
         Some(Fault::Stall(bytes, pause)) => manner.stall = Some((bytes, pause)),
-        Some(Fault::Redirect(target)) => {
-            *answer = Answer::new(302);
-            answer.set("Location", &target);
-        }
         Some(Fault::IgnoreRange) => manner.ignore_range = true,
         Some(Fault::Header(name, value)) => answer.set(name, &value),
         Some(Fault::Body(text)) => answer.body = text.as_bytes().to_vec(),
