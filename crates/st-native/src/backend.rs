@@ -73,6 +73,7 @@ impl Backend for NativeBackend {
         info.layers = spec.layers.len();
         info.vocabulary = spec.embeddings.vocabulary;
         info.max_sequence = spec.max_sequence;
+        info.token_types = spec.embeddings.token_types;
         info.parameters = loader.parameters.into_inner();
         info.stored = stored;
         info.weights = format;

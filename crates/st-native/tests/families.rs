@@ -1,0 +1,125 @@
+//! Tiny networks of every family against float64 references from transformers (`fixtures/generate.py`).
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::{Path, PathBuf};
+
+use st_encoder::{Backend, Batch, EncoderFiles, EncoderOptions, Pass, Rows, TensorSource, Weights};
+use st_native::{InstructionSet, NativeBackend};
+
+const FAMILIES: [&str; 14] = [
+    "bert",
+    "bert-wide-heads",
+    "bert-relu",
+    "mpnet",
+    "roberta",
+    "electra",
+    "albert",
+    "modernbert",
+    "qwen2",
+    "qwen3",
+    "llama",
+    "mistral",
+    "gemma3",
+    "t5",
+];
+
+/// Numbers of these networks reach 4, and scores are large, so 32-bit sums are good to about this.
+const TOLERANCE: f32 = 3e-5;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(name)
+}
+
+struct Reference(Weights);
+
+impl Reference {
+    fn open(name: &str) -> Self {
+        Self(Weights::open_file(&fixture(name).join("reference.safetensors")).unwrap())
+    }
+
+    fn numbers(&self, name: &str) -> Vec<f32> {
+        let shape = self.0.shape_of(name).unwrap().to_vec();
+        self.0.tensor(&TensorSource::whole(name), &shape).unwrap().to_f32().unwrap().into_owned()
+    }
+
+    fn sequences(&self) -> Vec<Vec<u32>> {
+        (0..6).map(|index| self.numbers(&format!("ids.{index}")).iter().map(|&id| id as u32).collect()).collect()
+    }
+}
+
+fn largest_difference(found: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(found.len(), expected.len());
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn sets() -> impl Iterator<Item = InstructionSet> {
+    InstructionSet::ALL.into_iter().map(|(_, set)| set).filter(|set| set.is_available())
+}
+
+#[test]
+fn token_embeddings_are_those_of_transformers() {
+    for name in FAMILIES {
+        let reference = Reference::open(name);
+        let sequences = reference.sequences();
+        let batch = Batch::from_sequences(sequences.iter().map(Vec::as_slice));
+        let files = EncoderFiles::open(fixture(name)).unwrap();
+        for set in sets() {
+            let encoder = NativeBackend::with_instructions(set).load(&files, &EncoderOptions::new()).unwrap();
+            let tokens = encoder.forward(&batch, &Pass { layers: true, ..Pass::default() }).unwrap();
+            let mut largest = 0.0f32;
+            for (index, _) in sequences.iter().enumerate() {
+                let expected = reference.numbers(&format!("last.{index}"));
+                largest = largest.max(largest_difference(tokens.sequence(index), &expected));
+            }
+            println!("{name} {set}: {largest:.1e}");
+            assert!(largest < TOLERANCE, "{name} on {set}: {largest}");
+            let expected = reference.numbers("layers");
+            let (start, end) = (batch.offsets()[2] * tokens.hidden(), batch.offsets()[3] * tokens.hidden());
+            let states: Vec<f32> = tokens.layers().iter().flat_map(|layer| &layer[start..end]).copied().collect();
+            let largest = largest_difference(&states, &expected);
+            assert!(largest < TOLERANCE, "{name} on {set}, states of the layers: {largest}");
+        }
+    }
+}
+
+#[test]
+fn a_text_is_the_same_to_the_bit_in_any_batch() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for name in FAMILIES {
+        let sequences = Reference::open(name).sequences();
+        let files = EncoderFiles::open(fixture(name)).unwrap();
+        for set in sets() {
+            let encoder = NativeBackend::with_instructions(set).load(&files, &EncoderOptions::new()).unwrap();
+            let alone: Vec<Vec<f32>> = sequences
+                .iter()
+                .map(|ids| {
+                    encoder.forward(&Batch::from_sequences([&ids[..]]), &Pass::default()).unwrap().data().to_vec()
+                })
+                .collect();
+            let orders: [&[usize]; 4] =
+                [&[0, 1, 2, 3, 4, 5], &[5, 4, 3, 2, 1, 0], &[2, 2, 5, 1, 2, 4, 4, 4, 4, 4, 4, 4, 4, 5, 3], &[3, 0, 3]];
+            for (order, threads) in orders.into_iter().flat_map(|order| [1, 2, 3, 8].map(|threads| (order, threads))) {
+                let mut batch = Batch::new();
+                for &index in order {
+                    batch.push(&sequences[index]);
+                    batch.push(&[]);
+                }
+                let pass = Pass { threads, ..Pass::default() };
+                let tokens = pool.install(|| encoder.forward(&batch, &pass)).unwrap();
+                let first = Pass { rows: Rows::First, ..pass };
+                let firsts = pool.install(|| encoder.forward(&batch, &first)).unwrap();
+                for (place, &index) in order.iter().enumerate() {
+                    let same = |found: &[f32], expected: &[f32]| {
+                        found.len() == expected.len()
+                            && found.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits())
+                    };
+                    let what = format!("{name} on {set}, {threads} threads, text {index} at {place} of {order:?}");
+                    assert!(same(tokens.sequence(2 * place), &alone[index]), "{what}");
+                    assert!(same(firsts.sequence(2 * place), &alone[index][..tokens.hidden()]), "{what}, first row");
+                    assert!(tokens.sequence(2 * place + 1).is_empty());
+                }
+            }
+        }
+    }
+}
