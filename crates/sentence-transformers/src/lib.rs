@@ -1,1 +1,50 @@
-//! Sentence Transformers in Rust: load, encode, compare.
+//! Sentence Transformers in Rust: load a model, turn texts into vectors, compare them.
+//!
+//! What Python's `sentence-transformers` documents as the class `SentenceTransformer`, with the same numbers, from a
+//! folder or the Hugging Face Hub. Everything that users need is re-exported here.
+//!
+//! ```no_run
+//! use sentence_transformers::{EncodeOptions, Prompt, SentenceTransformer};
+//!
+//! let model = SentenceTransformer::load("sentence-transformers/all-MiniLM-L6-v2")?;
+//! let texts = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."];
+//! let embeddings = model.encode(&texts)?;
+//! println!("{:.4?}", model.similarity(&embeddings, &embeddings)?);
+//!
+//! let options = EncodeOptions::new().prompt(Prompt::text("query: ")).truncate_dim(256).normalize(true);
+//! let short = model.encode_with(&texts, &options)?;
+//! assert_eq!(short.dimension(), 256);
+//! # Ok::<(), sentence_transformers::Error>(())
+//! ```
+
+mod encode;
+mod error;
+mod features;
+mod input;
+mod load;
+mod model;
+pub mod modules;
+mod pipeline;
+mod prompts;
+pub mod save;
+pub mod tokenizer;
+
+pub use encode::{
+    EncodeIterator, EncodeOptions, Encoded, EncodedChunk, Progress, TextFeatures, TokenReport, Truncation, WorkerPool,
+};
+pub use error::{Error, ErrorKind, Result};
+pub use features::Features;
+pub use input::{AsInput, Input};
+pub use load::LoadOptions;
+pub use model::SentenceTransformer;
+pub use pipeline::{Goal, NamedModule, Pipeline};
+pub use prompts::{Prompt, Prompts};
+
+/// The encoder contract, for those who bring a backend of their own.
+pub use st_encoder as encoder;
+pub use st_encoder::{TokenEmbeddings, WeightFormat};
+/// The Hub client.
+pub use st_hub as hub;
+/// The native engine.
+pub use st_native as native;
+pub use st_vectors::*;

@@ -1,0 +1,198 @@
+//! What a model folder says: `modules.json`, `config_sentence_transformers.json`, `README.md`; or a plain transformer.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+use st_vectors::SimilarityFunction;
+
+use crate::modules::{
+    InputContext, InputModule, Loader, MODULES, ModuleFolder, Pooling, PoolingMode, Transformer, find_kind, read_json,
+};
+use crate::pipeline::{NamedModule, Pipeline};
+use crate::{Error, ErrorKind, Result};
+
+/// No model has more modules than this.
+const MOST_MODULES: usize = 64;
+
+/// A model folder, read.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    pub(crate) path: PathBuf,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) config: Map<String, Value>,
+    pub(crate) prompts: Vec<(String, String)>,
+    pub(crate) default_prompt_name: Option<String>,
+    pub(crate) similarity: Option<SimilarityFunction>,
+    pub(crate) card: Option<String>,
+}
+
+/// Reads a folder: one with `modules.json` saved as a `SentenceTransformer`, or any other as a plain transformer.
+pub(crate) fn open(name: &str, path: PathBuf, context: &InputContext) -> Result<Folder> {
+    let config_path = path.join("config_sentence_transformers.json");
+    let config = match read_json(&config_path)? {
+        None => Map::new(),
+        Some(Value::Object(config)) => config,
+        Some(_) => return Err(Error::config(&config_path, "a JSON object is expected")),
+    };
+    let ours = config.get("model_type").is_none_or(|kind| kind.as_str() == Some("SentenceTransformer"));
+    let modules_path = path.join("modules.json");
+    match read_json(&modules_path)? {
+        Some(modules) if ours => {
+            warn_if_newer(&config);
+            let pipeline = read_modules(&path, &modules_path, &modules, context)?;
+            let (prompts, default_prompt_name, similarity) = settings(&config, &config_path)?;
+            let card = std::fs::read(path.join("README.md")).ok().and_then(|text| String::from_utf8(text).ok());
+            Ok(Folder { path, pipeline, config, prompts, default_prompt_name, similarity, card })
+        }
+        _ => {
+            log::warn!("No sentence-transformers model found with name {name}. Creating a new one with mean pooling.");
+            let pipeline = plain_transformer(&path, context)?;
+            let (prompts, default_prompt_name) = (Vec::new(), None);
+            Ok(Folder {
+                path,
+                pipeline,
+                config: Map::new(),
+                prompts,
+                default_prompt_name,
+                similarity: None,
+                card: None,
+            })
+        }
+    }
+}
+
+fn plain_transformer(path: &Path, context: &InputContext) -> Result<Pipeline> {
+    if !path.join("config.json").is_file() {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("{} holds no model: there is neither modules.json nor config.json", path.display()),
+        )
+        .with_path(path)
+        .with_hint("name the folder that was written by save_pretrained, or a model of the Hub"));
+    }
+    let transformer = Transformer::load(&ModuleFolder::new(path, "")?, context)?;
+    let pooling = Pooling::new(transformer.width(), &[PoolingMode::Mean])?;
+    Pipeline::new("0", Box::new(transformer), vec![NamedModule { name: "1".into(), module: Box::new(pooling) }])
+}
+
+type Settings = (Vec<(String, String)>, Option<String>, Option<SimilarityFunction>);
+
+fn settings(config: &Map<String, Value>, path: &Path) -> Result<Settings> {
+    let mut prompts = Vec::new();
+    match config.get("prompts") {
+        None | Some(Value::Null) => {}
+        Some(Value::Object(entries)) => {
+            for (name, text) in entries {
+                let text = text.as_str();
+                let text = text.ok_or_else(|| Error::config(path, format_args!("prompt '{name}' should be a text")))?;
+                prompts.push((name.clone(), text.to_owned()));
+            }
+        }
+        Some(_) => return Err(Error::config(path, "'prompts' should be an object of texts")),
+    }
+    let text = |field: &str| match config.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(Error::config(path, format_args!("'{field}' should be a text"))),
+    };
+    let similarity = match text("similarity_fn_name")? {
+        None => None,
+        Some(name) => Some(name.parse().map_err(|error| Error::config(path, error))?),
+    };
+    Ok((prompts, text("default_prompt_name")?, similarity))
+}
+
+/// The version of the original whose files this library writes and reads.
+pub(crate) const ORIGINAL_VERSION: &str = "5.2.3";
+
+fn warn_if_newer(config: &Map<String, Value>) {
+    let version = config.get("__version__").and_then(|versions| versions.get("sentence_transformers"));
+    if let Some(version) = version.and_then(Value::as_str)
+        && numbers(version) > numbers(ORIGINAL_VERSION)
+    {
+        log::warn!(
+            "You are trying to use a model that was created with Sentence Transformers version {version}, but you're \
+             currently using version {ORIGINAL_VERSION}. This might cause unexpected behavior or errors. In that case, \
+             try to update to the latest version."
+        );
+    }
+}
+
+fn numbers(version: &str) -> Vec<u64> {
+    version.split('.').map_while(|part| part.parse().ok()).collect()
+}
+
+fn read_modules(root: &Path, path: &Path, modules: &Value, context: &InputContext) -> Result<Pipeline> {
+    let entries = modules.as_array().ok_or_else(|| Error::config(path, "a list of modules is expected"))?;
+    if entries.is_empty() || entries.len() > MOST_MODULES {
+        return Err(Error::config(
+            path,
+            format_args!("a model has 1 to {MOST_MODULES} modules, not {}", entries.len()),
+        ));
+    }
+    let mut input: Option<(String, Box<dyn InputModule>)> = None;
+    let mut rest: Vec<NamedModule> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (position, entry) in entries.iter().enumerate() {
+        let text = |field: &str| {
+            entry
+                .get(field)
+                .and_then(Value::as_str)
+                .ok_or_else(|| Error::config(path, format_args!("module {position}: '{field}' should be a text")))
+        };
+        let (name, type_path) = (text("name")?.to_owned(), text("type")?);
+        if !seen.insert(name.clone()) {
+            return Err(Error::config(path, format_args!("two modules are named '{name}'")));
+        }
+        let kind = find_kind(type_path).ok_or_else(|| unknown_module(path, type_path))?;
+        let folder = ModuleFolder::new(root, text("path")?)?;
+        match (kind.load, position) {
+            (Loader::Input(load), 0) => input = Some((name, load(&folder, context)?)),
+            (Loader::Inner(load), 1..) => rest.push(NamedModule { name, module: load(&folder)? }),
+            (Loader::Input(_), _) => {
+                return Err(Error::config(path, format_args!("module '{name}' ({}) can only come first", kind.name)));
+            }
+            (Loader::Inner(_), _) => {
+                return Err(Error::config(
+                    path,
+                    format_args!("the first module '{name}' ({}) cannot read texts", kind.name),
+                ));
+            }
+        }
+    }
+    let (name, input) = input.ok_or_else(|| Error::config(path, "there is no module that reads texts"))?;
+    Pipeline::new(name, input, rest)
+}
+
+fn unknown_module(path: &Path, type_path: &str) -> Error {
+    let known: Vec<&str> = MODULES.iter().map(|kind| kind.name).collect();
+    let known = known.join(", ");
+    let (reason, hint) = if type_path.starts_with("sentence_transformers.") {
+        (
+            format!("module type '{type_path}' is not supported; supported are {known}"),
+            "run this model with the original library",
+        )
+    } else {
+        (
+            format!("module type '{type_path}' is Python code, which this library does not run; supported are {known}"),
+            "replace the module by a built-in one, or run this model with the original library",
+        )
+    };
+    Error::new(ErrorKind::Unsupported, format!("{}: {reason}", path.display())).with_path(path).with_hint(hint)
+}
+
+/// Modules as the loader of tests and of callers with their own parts needs them.
+impl Folder {
+    pub(crate) fn of_pipeline(pipeline: Pipeline) -> Self {
+        Self {
+            path: PathBuf::new(),
+            pipeline,
+            config: Map::new(),
+            prompts: Vec::new(),
+            default_prompt_name: None,
+            similarity: None,
+            card: None,
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The modules a model is made of, one file each.
+//!
+//! Adding one is a file beside this one and a line in [`MODULES`].
+
+mod config;
+mod dense;
+mod dropout;
+mod layer_norm;
+mod normalize;
+mod pooling;
+mod transformer;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows};
+
+use crate::save::ModuleWriter;
+use crate::tokenizer::{TextTokenizer, TokenizerOptions};
+use crate::{Features, Result};
+
+pub use config::ModuleConfig;
+pub(crate) use config::read_json;
+pub use dense::{Dense, DenseActivation};
+pub use dropout::Dropout;
+pub use layer_norm::LayerNorm;
+pub use normalize::Normalize;
+pub use pooling::{Pooling, PoolingMode};
+pub use transformer::Transformer;
+
+/// One step of a model.
+pub trait Module: Debug + Send + Sync {
+    /// Its row of [`MODULES`].
+    fn kind(&self) -> &'static ModuleKind;
+
+    /// What it needs and what it gives, checked when a pipeline is put together.
+    fn dataflow(&self) -> Dataflow;
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// When a feature it needs is absent or has the wrong width, or the encoder fails.
+    fn forward(&self, features: Features, pass: &Pass) -> Result<Features>;
+
+    /// Width of what it gives for an input of width `input`.
+    ///
+    /// # Errors
+    /// The width it wants instead.
+    fn output_dim(&self, input: usize) -> Result<usize, usize>;
+
+    /// Its configuration, keys in the order of its file.
+    fn config(&self) -> serde_json::Map<String, serde_json::Value>;
+
+    /// Writes its files.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    fn save(&self, writer: &ModuleWriter) -> Result<()>;
+
+    /// Which token rows it reads, so that the encoder can leave the others out.
+    fn rows(&self) -> Rows {
+        Rows::All
+    }
+
+    /// Sets whether prompt tokens take part in pooling; says whether the module has such a setting.
+    fn set_include_prompt(&mut self, _include: bool) -> bool {
+        false
+    }
+
+    /// Whether prompt tokens are left out, so that their number must be known.
+    fn excludes_prompt(&self) -> bool {
+        false
+    }
+}
+
+/// A module that reads texts: the first of a pipeline.
+pub trait InputModule: Module {
+    /// Its tokenizer.
+    fn tokenizer(&self) -> &TextTokenizer;
+
+    /// Longest token sequence it reads, special tokens included; `None` when unlimited.
+    fn max_seq_length(&self) -> Option<usize>;
+
+    /// Changes [`InputModule::max_seq_length`].
+    fn set_max_seq_length(&mut self, length: Option<usize>);
+
+    /// Whether texts are lower-cased before the tokenizer sees them.
+    fn lower_case(&self) -> bool {
+        false
+    }
+
+    /// Whether white space at both ends of a text is removed before the tokenizer sees it.
+    fn strips(&self) -> bool {
+        true
+    }
+
+    /// Width of what it gives.
+    fn width(&self) -> usize;
+
+    /// What runs inside, where there is an encoder.
+    fn encoder(&self) -> Option<&EncoderInfo> {
+        None
+    }
+}
+
+/// What a module needs among the features and what it gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dataflow {
+    /// The feature it reads.
+    pub needs: Feature,
+    /// The feature it makes or replaces.
+    pub gives: Feature,
+}
+
+/// Names of features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Feature {
+    /// Texts as token ids.
+    Tokens,
+    /// One vector per token.
+    TokenEmbeddings,
+    /// One vector per text.
+    SentenceEmbedding,
+}
+
+impl Feature {
+    /// The original's key.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tokens => "input_ids",
+            Self::TokenEmbeddings => "token_embeddings",
+            Self::SentenceEmbedding => "sentence_embedding",
+        }
+    }
+}
+
+/// A kind of module: a row of [`MODULES`].
+#[derive(Debug)]
+pub struct ModuleKind {
+    /// Class name of the original, the last part of `type` in `modules.json`.
+    pub name: &'static str,
+    /// Other class names that mean the same.
+    pub aliases: &'static [&'static str],
+    /// `type` that is written into `modules.json`.
+    pub type_path: &'static str,
+    /// Reads one from its folder.
+    pub load: Loader,
+}
+
+/// How a kind of module is read from its folder.
+#[derive(Debug, Clone, Copy)]
+pub enum Loader {
+    /// A module that reads texts.
+    Input(fn(&ModuleFolder, &InputContext) -> Result<Box<dyn InputModule>>),
+    /// Any other module.
+    Inner(fn(&ModuleFolder) -> Result<Box<dyn Module>>),
+}
+
+/// Every kind of module.
+pub const MODULES: &[&ModuleKind] = &[
+    &transformer::TRANSFORMER,
+    &pooling::POOLING,
+    &normalize::NORMALIZE,
+    &dense::DENSE,
+    &layer_norm::LAYER_NORM,
+    &dropout::DROPOUT,
+];
+
+/// Finds the kind that a `type` of `modules.json` names: both spellings of 2.x to 5.x
+/// (`sentence_transformers.models.Pooling`, `….models.Pooling.Pooling`) and those since 5.4
+/// (`sentence_transformers.sentence_transformer.modules.pooling.Pooling`) end in the class name.
+#[must_use]
+pub fn find_kind(type_path: &str) -> Option<&'static ModuleKind> {
+    if !type_path.starts_with("sentence_transformers.") {
+        return None;
+    }
+    let class = type_path.rsplit('.').next().unwrap_or(type_path);
+    MODULES.iter().find(|kind| kind.name == class || kind.aliases.contains(&class)).copied()
+}
+
+/// A module's place in a model folder.
+#[derive(Debug, Clone)]
+pub struct ModuleFolder {
+    root: PathBuf,
+    path: String,
+}
+
+impl ModuleFolder {
+    /// The folder `path` of the model in `root`; an empty path is the root itself.
+    ///
+    /// # Errors
+    /// When `path` would leave the model's folder.
+    pub fn new(root: &Path, path: &str) -> Result<Self> {
+        let plain = |part: std::path::Component<'_>| {
+            matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir)
+        };
+        if path.contains(['\\', '\0', ':']) || !Path::new(path).components().all(plain) {
+            return Err(crate::Error::config(
+                &root.join("modules.json"),
+                format_args!("the path '{path}' leaves the model's folder"),
+            )
+            .with_hint("a module's path is a folder inside the model's folder, such as '1_Pooling'"));
+        }
+        let folder = Self { root: root.to_path_buf(), path: path.to_owned() };
+        folder.refuse_links_outside()?;
+        Ok(folder)
+    }
+
+    /// A sub-folder that is a symbolic link to a place outside the model is as much an escape as `..`.
+    fn refuse_links_outside(&self) -> Result<()> {
+        let mut inside = self.root.clone();
+        for part in Path::new(&self.path).components() {
+            inside.push(part);
+            let linked = std::fs::symlink_metadata(&inside).is_ok_and(|meta| meta.file_type().is_symlink());
+            if linked
+                && let (Ok(target), Ok(root)) = (inside.canonicalize(), self.root.canonicalize())
+                && !target.starts_with(&root)
+            {
+                return Err(crate::Error::config(
+                    &self.root.join("modules.json"),
+                    format_args!(
+                        "the path '{}' is a link to {}, outside the model's folder",
+                        self.path,
+                        target.display()
+                    ),
+                )
+                .with_hint("copy the linked folder into the model's folder"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder on disk. It need not exist: modules without files have none.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        if self.path.is_empty() || self.path == "." { self.root.clone() } else { self.root.join(&self.path) }
+    }
+
+    /// A file of the folder.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+}
+
+/// What an input module is loaded with besides its folder.
+#[derive(Debug, Clone)]
+pub struct InputContext {
+    /// Runs the network.
+    pub backend: Arc<dyn Backend>,
+    /// How the network is loaded.
+    pub encoder: EncoderOptions,
+    /// What to change about the tokenizer.
+    pub tokenizer: TokenizerOptions,
+    /// Longest token sequence, instead of the folder's.
+    pub max_seq_length: Option<usize>,
+}
+
+/// An empty batch's features, for modules' tests.
+#[cfg(test)]
+pub(crate) fn sentence_features(rows: &[Vec<f32>]) -> Features {
+    let mut features = Features::new(st_encoder::Batch::from_sequences(rows.iter().map(|_| &[0u32][..])));
+    features.sentence_embeddings = Some(st_vectors::Embeddings::from_rows(rows).expect("equal rows"));
+    features
+}

@@ -1,0 +1,246 @@
+//! [`Transformer`]: tokenizer and encoder.
+
+use std::path::{Path, PathBuf};
+
+use st_encoder::{Encoder, EncoderFiles, EncoderInfo, Pass};
+
+use super::{
+    Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind, read_json,
+};
+use crate::save::ModuleWriter;
+use crate::tokenizer::TextTokenizer;
+use crate::{Features, Result};
+
+/// The row of [`super::MODULES`].
+pub(super) const TRANSFORMER: ModuleKind = ModuleKind {
+    name: "Transformer",
+    aliases: &[],
+    type_path: "sentence_transformers.models.Transformer",
+    load: Loader::Input(|folder, context| Ok(Box::new(Transformer::load(folder, context)?))),
+};
+
+/// Names of the configuration file, in the order in which they are looked for.
+const CONFIG_FILES: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
+
+/// Files of a transformer besides its weights, copied when it is saved.
+const SAVED_FILES: [&str; 14] = [
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+    "unigram.json",
+    "bpe.codes",
+    "chat_template.jinja",
+];
+/// Weights in one file.
+const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+/// Indexes of weights in several files.
+const SHARD_INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
+
+/// Shards beside an index: `model-00001-of-00003.safetensors` and the like.
+fn shards(folder: &Path) -> Vec<PathBuf> {
+    let is_shard = |name: &str| {
+        name.contains("-of-")
+            && (name.starts_with("model-") && name.ends_with(".safetensors")
+                || name.starts_with("pytorch_model-") && name.ends_with(".bin"))
+    };
+    let mut shards: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_shard))
+        .collect();
+    shards.sort();
+    shards
+}
+
+/// A Hugging Face encoder with its tokenizer.
+///
+/// Shapes: texts to token embeddings `[T, hidden]` per text. Files: `config.json`, the weights, the tokenizer's files and
+/// `sentence_bert_config.json` with `max_seq_length` and `do_lower_case`.
+#[derive(Debug)]
+pub struct Transformer {
+    tokenizer: TextTokenizer,
+    encoder: Box<dyn Encoder>,
+    max_seq_length: Option<usize>,
+    lower_case: bool,
+    folder: Option<PathBuf>,
+}
+
+impl Transformer {
+    /// A transformer of the given parts.
+    #[must_use]
+    pub fn new(tokenizer: TextTokenizer, encoder: Box<dyn Encoder>, max_seq_length: Option<usize>) -> Self {
+        Self { tokenizer, encoder, max_seq_length, lower_case: false, folder: None }
+    }
+
+    /// Reads a transformer folder, with or without `sentence_bert_config.json`.
+    ///
+    /// # Errors
+    /// Whatever is wrong with its files.
+    pub fn load(folder: &ModuleFolder, context: &InputContext) -> Result<Self> {
+        let settings = Settings::read(folder)?;
+        let files = EncoderFiles::open(folder.folder())?;
+        refuse_adapters(folder)?;
+        // The encoder's packing and the tokenizer's parsing are the two halves of the start-up time.
+        let (tokenizer, encoder) = std::thread::scope(|scope| {
+            let tokenizer = scope.spawn(|| TextTokenizer::load(&folder.folder(), &context.tokenizer));
+            let encoder = context.backend.load(&files, &context.encoder);
+            (tokenizer.join(), encoder)
+        });
+        let tokenizer = tokenizer.map_err(|_| {
+            crate::Error::new(crate::ErrorKind::Tokenizer, "the tokenizer's files made their parser fail")
+                .with_path(folder.file("tokenizer.json"))
+        })??;
+        let encoder = encoder?;
+        let max_seq_length = context.max_seq_length.or(settings.max_seq_length).or_else(|| {
+            match (encoder.info().max_sequence, tokenizer.model_max_length()) {
+                (Some(positions), Some(length)) => Some(positions.min(length)),
+                _ => None,
+            }
+        });
+        let folder = Some(folder.folder());
+        Ok(Self { tokenizer, encoder, max_seq_length, lower_case: settings.lower_case, folder })
+    }
+}
+
+/// What `sentence_bert_config.json` says.
+struct Settings {
+    max_seq_length: Option<usize>,
+    lower_case: bool,
+}
+
+impl Settings {
+    fn read(folder: &ModuleFolder) -> Result<Self> {
+        for name in CONFIG_FILES {
+            let mut config = ModuleConfig::read(folder.file(name))?;
+            if config.is_empty() {
+                continue;
+            }
+            let settings = Self {
+                max_seq_length: config.optional_size(&["max_seq_length"])?,
+                lower_case: config.flag("do_lower_case")?.unwrap_or(false),
+            };
+            // Since 5.4 the file may name a task and the output that is read; ours are the only ones supported.
+            if let Some(task) = config.text("transformer_task")?
+                && task != "feature-extraction"
+            {
+                return Err(config.error(format_args!("'transformer_task' {task} is not supported")));
+            }
+            if let Some(output) = config.text("module_output_name")?
+                && output != "token_embeddings"
+            {
+                return Err(config.error(format_args!("'module_output_name' {output} is not supported")));
+            }
+            config.ignore(&["modality_config", "model_args", "tokenizer_args", "config_args", "processor_args"]);
+            config.finish()?;
+            return Ok(settings);
+        }
+        Ok(Self { max_seq_length: None, lower_case: false })
+    }
+}
+
+fn refuse_adapters(folder: &ModuleFolder) -> Result<()> {
+    let path = folder.file("adapter_config.json");
+    match read_json(&path)? {
+        None => Ok(()),
+        Some(_) => Err(crate::Error::new(
+            crate::ErrorKind::Unsupported,
+            format!("{}: the folder holds an adapter, not a whole model", path.display()),
+        )
+        .with_path(path)
+        .with_hint("merge the adapter into its base model with PEFT's merge_and_unload() and save that")),
+    }
+}
+
+impl Module for Transformer {
+    fn kind(&self) -> &'static ModuleKind {
+        &TRANSFORMER
+    }
+
+    fn dataflow(&self) -> Dataflow {
+        Dataflow { needs: Feature::Tokens, gives: Feature::TokenEmbeddings }
+    }
+
+    fn forward(&self, mut features: Features, pass: &Pass) -> Result<Features> {
+        if self.encoder.info().token_types == 0 {
+            features.batch.clear_types();
+        }
+        features.token_embeddings = Some(self.encoder.forward(&features.batch, pass)?);
+        Ok(features)
+    }
+
+    fn output_dim(&self, _: usize) -> Result<usize, usize> {
+        Ok(self.width())
+    }
+
+    fn save(&self, writer: &ModuleWriter) -> Result<()> {
+        let Some(folder) = &self.folder else {
+            return Err(crate::Error::new(
+                crate::ErrorKind::Unsupported,
+                "a transformer that was made in memory has no files to save",
+            )
+            .with_hint("save the encoder's weights and the tokenizer's files yourself"));
+        };
+        let mut weights = SHARD_INDEXES.iter().any(|name| folder.join(name).is_file());
+        for name in SAVED_FILES.iter().chain(&SHARD_INDEXES).chain(&WEIGHT_FILES) {
+            weights |= writer.copy(&folder.join(name))? && WEIGHT_FILES.contains(name);
+        }
+        for shard in shards(folder) {
+            writer.copy(&shard)?;
+        }
+        if !weights {
+            let message = format!("{} holds no weights to save any more", folder.display());
+            return Err(crate::Error::new(crate::ErrorKind::NotFound, message).with_path(folder));
+        }
+        writer.config(CONFIG_FILES[0], self.config())
+    }
+
+    fn config(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut keys = serde_json::Map::new();
+        keys.insert("max_seq_length".into(), self.max_seq_length.into());
+        keys.insert("do_lower_case".into(), self.lower_case.into());
+        keys
+    }
+}
+
+impl InputModule for Transformer {
+    fn tokenizer(&self) -> &TextTokenizer {
+        &self.tokenizer
+    }
+
+    fn max_seq_length(&self) -> Option<usize> {
+        self.max_seq_length
+    }
+
+    fn set_max_seq_length(&mut self, length: Option<usize>) {
+        self.max_seq_length = length;
+    }
+
+    fn lower_case(&self) -> bool {
+        self.lower_case
+    }
+
+    fn width(&self) -> usize {
+        self.encoder.info().hidden
+    }
+
+    fn encoder(&self) -> Option<&EncoderInfo> {
+        Some(self.encoder.info())
+    }
+}
