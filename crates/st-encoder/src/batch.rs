@@ -79,6 +79,11 @@ impl Batch {
         Ok(())
     }
 
+    /// Makes every token one of type 0, for an encoder without token types.
+    pub fn clear_types(&mut self) {
+        self.type_ids = None;
+    }
+
     /// Removes all sequences and keeps the memory.
     pub fn clear(&mut self) {
         self.ids.clear();

@@ -198,6 +198,8 @@ pub struct EncoderInfo {
     pub vocabulary: usize,
     /// Longest sequence that the positions allow.
     pub max_sequence: Option<usize>,
+    /// Rows of the token type table; 0 without one.
+    pub token_types: usize,
     /// Number of parameters used.
     pub parameters: u64,
     /// Data type of the checkpoint.
@@ -220,6 +222,7 @@ impl EncoderInfo {
             layers: 0,
             vocabulary: 0,
             max_sequence: None,
+            token_types: 0,
             parameters: 0,
             stored: DataType::F32,
             weights: WeightFormat::F32,
