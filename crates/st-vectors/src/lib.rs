@@ -14,6 +14,8 @@
 //! # Ok::<(), st_vectors::VectorError>(())
 //! ```
 
+#[cfg(feature = "arrow")]
+mod arrow;
 mod communities;
 mod embeddings;
 mod error;

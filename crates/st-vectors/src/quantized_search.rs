@@ -1,8 +1,10 @@
 //! Exact search over stored vectors, with rescoring by the float queries.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::kernels::integer;
+use crate::kernels::integer::{self, RowScores};
 use crate::search::{check_at_least_one, chunks, parts};
 use crate::top_k::{TopK, merge_all};
 use crate::{
@@ -172,51 +174,54 @@ fn search_stored(queries: &QuantizedEmbeddings, corpus: &QuantizedEmbeddings, li
         let options = SearchOptions::new().top_k(limit).score_function(SimilarityFunction::Dot);
         return semantic_search(queries, corpus, &options);
     }
+    if corpus.is_empty() {
+        return Ok(vec![Vec::new(); queries.rows()]);
+    }
     let bits = matches!(corpus.precision(), Precision::Binary | Precision::Ubinary);
-    let tops = match (corpus.as_i8(), corpus.as_u8()) {
+    let tops = match (queries.as_i8().zip(corpus.as_i8()), queries.as_u8().zip(corpus.as_u8())) {
         // A signed byte of bits has its first bit flipped, on both sides: the number that differ stays the same.
-        (Some(corpus_rows), _) if bits => {
-            let hamming = integer::hamming_i8();
-            scan(queries, corpus, queries.as_i8().unwrap_or_default(), corpus_rows, limit, |a, b| -hamming(a, b))
+        (Some((asked, rows)), _) => {
+            scan(asked, rows, corpus, limit, if bits { integer::hamming_i8() } else { integer::dot_i8() })
         }
-        (Some(corpus_rows), _) => {
-            scan(queries, corpus, queries.as_i8().unwrap_or_default(), corpus_rows, limit, integer::dot_i8())
-        }
-        (_, Some(corpus_rows)) if bits => {
-            let hamming = integer::hamming_u8();
-            scan(queries, corpus, queries.as_u8().unwrap_or_default(), corpus_rows, limit, |a, b| -hamming(a, b))
-        }
-        (_, Some(corpus_rows)) => {
-            scan(queries, corpus, queries.as_u8().unwrap_or_default(), corpus_rows, limit, integer::dot_u8())
+        (_, Some((asked, rows))) => {
+            scan(asked, rows, corpus, limit, if bits { integer::hamming_u8() } else { integer::dot_u8() })
         }
         _ => Vec::new(),
     };
-    let hit = |id: usize, score: i64| Hit { corpus_id: id, score: (if bits { -score } else { score }) as f32 };
-    Ok(tops.into_iter().map(|top| top.into_sorted().iter().map(|best| hit(best.id, best.score)).collect()).collect())
+    let mut hits: Vec<Vec<Hit>> = tops.into_iter().map(|top| found(top, bits)).collect();
+    // Vectors without dimensions have no values to take the number of queries from.
+    hits.resize(queries.rows(), Vec::new());
+    Ok(hits)
+}
+
+/// The hits of one query; bits are counted as differing, not as minus that.
+fn found(top: TopK<i64>, bits: bool) -> Vec<Hit> {
+    let best = top.into_sorted().into_iter();
+    best.map(|best| Hit { corpus_id: best.id, score: if bits { -best.score } else { best.score } as f32 }).collect()
 }
 
 /// The best `limit` corpus rows for each query by an integer score.
 fn scan<T: Sync>(
-    queries: &QuantizedEmbeddings,
+    queries: &[T],
+    rows: &[T],
     corpus: &QuantizedEmbeddings,
-    query_values: &[T],
-    corpus_values: &[T],
     limit: usize,
-    score: impl Fn(&[T], &[T]) -> i64 + Sync,
+    scores: RowScores<T>,
 ) -> Vec<TopK<i64>> {
     let width = corpus.dimension();
-    let row = |index: usize| index * width..(index + 1) * width;
-    let mut out = Vec::with_capacity(queries.rows());
-    for chunk in chunks(queries.rows(), QUERY_CHUNK) {
-        let none = || vec![TopK::new(limit); chunk.len()];
-        let part = |part: std::ops::Range<usize>| {
+    let mut out = Vec::new();
+    for some in queries.chunks((QUERY_CHUNK * width).max(1)) {
+        let none = || vec![TopK::new(limit); some.len() / width];
+        let part = |part: Range<usize>| {
             let mut tops = none();
-            for block in chunks(part.len(), BLOCK_ROWS).map(|block| part.start + block.start..part.start + block.end) {
-                for (top, query) in tops.iter_mut().zip(chunk.clone()) {
-                    let query = &query_values[row(query)];
-                    for id in block.clone() {
-                        top.push(score(query, &corpus_values[row(id)]), id);
-                    }
+            let mut buffer = [0i64; BLOCK_ROWS];
+            for block in chunks(part.len(), BLOCK_ROWS) {
+                let first = part.start + block.start;
+                let rows = &rows[first * width..(part.start + block.end) * width];
+                let buffer = &mut buffer[..block.len()];
+                for (top, query) in tops.iter_mut().zip(some.chunks_exact(width)) {
+                    scores(query, rows, buffer);
+                    top.push_all(buffer, first);
                 }
             }
             tops
@@ -245,4 +250,39 @@ fn rescore(queries: &Embeddings, corpus: &QuantizedEmbeddings, hits: Vec<Vec<Hit
         scored.into_iter().map(|(score, corpus_id)| Hit { corpus_id, score: score as f32 }).collect()
     });
     rescored.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stored(rows: usize, dimension: usize, precision: Precision) -> QuantizedEmbeddings {
+        quantize_embeddings(&Embeddings::zeros(rows, dimension), precision, None, None).unwrap()
+    }
+
+    #[test]
+    fn nothing_to_search_and_nothing_to_find() {
+        let options = QuantizedSearchOptions::new();
+        for (precision, _) in Precision::ALL {
+            let search = |queries: &Embeddings, corpus| semantic_search_quantized(queries, corpus, &options).unwrap();
+            assert_eq!(search(&Embeddings::zeros(2, 5), &stored(0, 0, precision)), [vec![], vec![]]);
+            assert!(search(&Embeddings::zeros(0, 0), &stored(3, 5, precision)).is_empty());
+            assert_eq!(search(&Embeddings::zeros(2, 0), &stored(3, 0, precision)).len(), 2);
+            assert_eq!(search(&Embeddings::zeros(1, 5), &stored(3, 5, precision))[0].len(), 3);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        let options = QuantizedSearchOptions::new();
+        let corpus = stored(3, 9, Precision::Ubinary);
+        let error = semantic_search_quantized(&stored(1, 9, Precision::Int8), &corpus, &options).unwrap_err();
+        assert_eq!(error.to_string(), "queries of precision int8 cannot search a corpus of precision ubinary");
+        let error = semantic_search_quantized(&stored(1, 10, Precision::Ubinary), &corpus, &options).unwrap_err();
+        assert_eq!(error, VectorError::DimensionMismatch { left: 10, right: 9 });
+        let error = semantic_search_quantized(&Embeddings::zeros(1, 8), &corpus, &options).unwrap_err();
+        assert_eq!(error, VectorError::DimensionMismatch { left: 8, right: 9 });
+        let error = semantic_search_quantized(&corpus, &corpus, &options.rescore_multiplier(0)).unwrap_err();
+        assert_eq!(error, VectorError::ZeroOption { option: "rescore_multiplier" });
+    }
 }

@@ -98,23 +98,51 @@ impl<S: Ord + Copy> TopK<S> {
     }
 }
 
-impl TopK<Score> {
-    /// Pushes the scores of consecutive rows, the first of which is `first`; later rows must have larger indices.
-    pub(crate) fn push_all(&mut self, scores: &[f32], first: usize) {
-        const LANES: usize = 32;
+/// What a kernel writes: a number that makes a score.
+pub(crate) trait RawScore: Copy + PartialOrd {
+    /// Its ordered form.
+    type Ordered: Ord + Copy;
+    fn ordered(self) -> Self::Ordered;
+    fn raw(ordered: Self::Ordered) -> Self;
+}
+
+impl RawScore for f32 {
+    type Ordered = Score;
+    fn ordered(self) -> Score {
+        Score::new(self)
+    }
+    fn raw(ordered: Score) -> Self {
+        ordered.value()
+    }
+}
+
+impl RawScore for i64 {
+    type Ordered = i64;
+    fn ordered(self) -> i64 {
+        self
+    }
+    fn raw(ordered: i64) -> Self {
+        ordered
+    }
+}
+
+impl<S: Ord + Copy> TopK<S> {
+    /// Pushes the scores of consecutive rows, the first of which is `first`; later calls must have larger rows.
+    pub(crate) fn push_all<R: RawScore<Ordered = S>>(&mut self, scores: &[R], first: usize) {
+        const STRIP: usize = 32;
         if self.limit == 0 {
             return;
         }
-        for (strip, scores) in scores.chunks(LANES).enumerate() {
+        for (strip, scores) in scores.chunks(STRIP).enumerate() {
             if let Some(worst) = self.worst() {
-                let worst = worst.value();
+                let worst = R::raw(worst);
                 // A later row must be strictly better. No early exit, so that the compiler compares a vector at once.
                 if !scores.iter().fold(false, |found, &score| found | (score > worst)) {
                     continue;
                 }
             }
             for (offset, &score) in scores.iter().enumerate() {
-                self.push(Score::new(score), first + strip * LANES + offset);
+                self.push(score.ordered(), first + strip * STRIP + offset);
             }
         }
     }

@@ -1,4 +1,7 @@
-//! Exact sums over stored integers. One body each, compiled for several instruction sets.
+//! Exact sums over stored integers: one row against many. One body each, compiled for several instruction sets.
+
+/// `out[j]` = the sum for the row given first and row `j` of the rows given second.
+pub(crate) type RowScores<T> = fn(&[T], &[T], &mut [i64]);
 
 /// Products per partial sum: 255² · this fits 31 bits.
 const CHUNK: usize = 1 << 15;
@@ -26,7 +29,7 @@ fn hamming_u8_body(a: &[u8], b: &[u8]) -> i64 {
     let words = words_a.iter().zip(words_b);
     let whole: u64 = words.map(|(&a, &b)| ones(u64::from_ne_bytes(a) ^ u64::from_ne_bytes(b))).sum();
     let rest: u64 = rest_a.iter().zip(rest_b).map(|(&a, &b)| ones(u64::from(a ^ b))).sum();
-    (whole + rest) as i64
+    -((whole + rest) as i64)
 }
 
 #[inline(always)]
@@ -36,7 +39,7 @@ fn hamming_i8_body(a: &[i8], b: &[i8]) -> i64 {
     let word = |bytes: &[i8; 8]| u64::from_ne_bytes(bytes.map(|byte| byte as u8));
     let whole: u64 = words_a.iter().zip(words_b).map(|(a, b)| ones(word(a) ^ word(b))).sum();
     let rest: u64 = rest_a.iter().zip(rest_b).map(|(&a, &b)| ones(u64::from((a ^ b) as u8))).sum();
-    (whole + rest) as i64
+    -((whole + rest) as i64)
 }
 
 #[inline(always)]
@@ -44,38 +47,46 @@ fn ones(word: u64) -> u64 {
     u64::from(word.count_ones())
 }
 
+#[inline(always)]
+fn rows<T>(query: &[T], rows: &[T], out: &mut [i64], pair: impl Fn(&[T], &[T]) -> i64) {
+    match query.len() {
+        0 => out.fill(0),
+        width => out.iter_mut().zip(rows.chunks_exact(width)).for_each(|(out, row)| *out = pair(query, row)),
+    }
+}
+
 macro_rules! dispatched {
     ($(#[$doc:meta])* $name:ident, $body:ident, $element:ty) => {
         $(#[$doc])*
         #[cfg(target_arch = "x86_64")]
         #[expect(unsafe_code, reason = "calls behind run-time detection")]
-        pub(crate) fn $name() -> fn(&[$element], &[$element]) -> i64 {
+        pub(crate) fn $name() -> RowScores<$element> {
             #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vpopcntdq")]
-            fn avx512(a: &[$element], b: &[$element]) -> i64 {
-                $body(a, b)
+            fn avx512(query: &[$element], all: &[$element], out: &mut [i64]) {
+                rows(query, all, out, |a, b| $body(a, b));
             }
             #[target_feature(enable = "avx2,popcnt")]
-            fn avx2(a: &[$element], b: &[$element]) -> i64 {
-                $body(a, b)
+            fn avx2(query: &[$element], all: &[$element], out: &mut [i64]) {
+                rows(query, all, out, |a, b| $body(a, b));
             }
             if is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vpopcntdq")
             {
                 // SAFETY: the processor has avx512bw (and with it avx512f), avx512vl and avx512vpopcntdq.
-                |a, b| unsafe { avx512(a, b) }
+                |query, all, out| unsafe { avx512(query, all, out) }
             } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
                 // SAFETY: the processor has avx2 and popcnt.
-                |a, b| unsafe { avx2(a, b) }
+                |query, all, out| unsafe { avx2(query, all, out) }
             } else {
-                $body
+                |query, all, out| rows(query, all, out, $body)
             }
         }
 
         $(#[$doc])*
         #[cfg(not(target_arch = "x86_64"))]
-        pub(crate) fn $name() -> fn(&[$element], &[$element]) -> i64 {
-            $body
+        pub(crate) fn $name() -> RowScores<$element> {
+            |query, all, out| rows(query, all, out, $body)
         }
     };
 }
@@ -89,12 +100,11 @@ dispatched!(
     dot_u8, dot_u8_body, u8
 );
 dispatched!(
-    /// The function for the number of bits that differ.
+    /// The function for minus the number of bits that differ.
     hamming_u8, hamming_u8_body, u8
 );
-
 dispatched!(
-    /// The function for the number of bits that differ.
+    /// The function for minus the number of bits that differ.
     hamming_i8, hamming_i8_body, i8
 );
 
@@ -104,26 +114,42 @@ mod tests {
 
     use super::*;
 
+    fn signed(values: &[u8]) -> Vec<i8> {
+        values.iter().map(|&x| x as i8).collect()
+    }
+
+    fn one<T>(scores: RowScores<T>, a: &[T], b: &[T]) -> i64 {
+        let mut out = [i64::MIN];
+        scores(a, b, &mut out);
+        out[0]
+    }
+
     proptest! {
         #[test]
         fn the_chosen_functions_agree_with_the_plain_sums(pairs in prop::collection::vec(any::<(u8, u8)>(), 0..300)) {
             let (a, b): (Vec<u8>, Vec<u8>) = pairs.iter().copied().unzip();
-            let signed = |values: &[u8]| values.iter().map(|&x| x as i8).collect::<Vec<_>>();
             let product: i64 = pairs.iter().map(|&(a, b)| i64::from(a) * i64::from(b)).sum();
             let signed_product: i64 = pairs.iter().map(|&(a, b)| i64::from(a as i8) * i64::from(b as i8)).sum();
             let bits: i64 = pairs.iter().map(|&(a, b)| i64::from((a ^ b).count_ones())).sum();
-            prop_assert_eq!(dot_u8()(&a, &b), product);
-            prop_assert_eq!(dot_i8()(&signed(&a), &signed(&b)), signed_product);
-            prop_assert_eq!(hamming_u8()(&a, &b), bits);
-            prop_assert_eq!(hamming_i8()(&signed(&a), &signed(&b)), bits);
+            prop_assert_eq!(one(dot_u8(), &a, &b), product);
+            prop_assert_eq!(one(dot_i8(), &signed(&a), &signed(&b)), signed_product);
+            prop_assert_eq!(one(hamming_u8(), &a, &b), -bits);
+            prop_assert_eq!(one(hamming_i8(), &signed(&a), &signed(&b)), -bits);
         }
     }
 
     #[test]
     fn long_rows_do_not_overflow() {
-        let (a, b) = (vec![255u8; 100_000], vec![255u8; 100_000]);
-        assert_eq!(dot_u8()(&a, &b), 255 * 255 * 100_000);
+        let high = vec![255u8; 100_000];
+        assert_eq!(one(dot_u8(), &high, &high), 255 * 255 * 100_000);
         let low = vec![-128i8; 200_000];
-        assert_eq!(dot_i8()(&low, &low), 128 * 128 * 200_000);
+        assert_eq!(one(dot_i8(), &low, &low), 128 * 128 * 200_000);
+    }
+
+    #[test]
+    fn many_rows() {
+        let mut out = [7; 3];
+        dot_i8()(&[1, -2], &[1, 1, 0, 3, 5, 0], &mut out);
+        assert_eq!(out, [-1, -6, 5]);
     }
 }
