@@ -33,9 +33,9 @@ pub(crate) struct Failure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
     Never,
-    /// The connection failed or broke.
+    /// No connection came about, or the host was silent.
     Connection,
-    /// The Hub said "later", perhaps how much later.
+    /// The host is there: it broke the connection off, or said "later", perhaps how much later.
     Later(Option<Duration>),
 }
 
@@ -330,7 +330,18 @@ fn transport_failure(url: &str, error: ureq::Error) -> Failure {
         E::Protocol(_) => (HubErrorKind::Protocol, "the answer is not valid HTTP", CHECK_NETWORK),
         _ => (HubErrorKind::Network, "no connection to the Hub", CHECK_NETWORK),
     };
-    Failure::connection(HubError::new(kind, message).at_url(url).caused_by(error).with_hint(hint))
+    let retry = if broke_off(&error) { Retry::Later(None) } else { Retry::Connection };
+    Failure { error: HubError::new(kind, message).at_url(url).caused_by(error).with_hint(hint), retry }
+}
+
+/// Whether the host took the connection and then ended it.
+fn broke_off(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    match error {
+        ureq::Error::Io(io) => matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof),
+        ureq::Error::Protocol(_) => true,
+        _ => false,
+    }
 }
 
 const CHECK_NETWORK: &str =

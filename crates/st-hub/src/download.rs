@@ -22,7 +22,7 @@ const WORTHWHILE: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) enum Lookup {
     Found(Metadata),
-    Absent { commit: Option<String> },
+    Absent { commit: Option<String>, error: HubError },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,14 +55,14 @@ impl Fetcher<'_> {
     }
 
     /// Asks for entity tag, commit and size.
-    pub(crate) fn look_up(&self, revision: &str, name: &str) -> Result<Lookup, HubError> {
+    pub(crate) fn look_up(&self, revision: &str, name: &str, patience: Patience) -> Result<Lookup, HubError> {
         let url = self.url(revision, name);
         let leaves_the_hub = |headers: &HeaderMap| {
             let location = text(headers, LOCATION.as_str()).unwrap_or_default();
             headers.contains_key("X-Linked-Etag")
                 || (location.contains("://") && !same_origin(&location, self.client.endpoint()))
         };
-        self.client.repeat(Patience::Answers, || {
+        self.client.repeat(patience, || {
             let (url, response) = self.client.follow(&Method::HEAD, &url, &[], leaves_the_hub)?;
             let commit = text(response.headers(), "X-Repo-Commit").filter(|commit| is_commit(commit));
             if response.status().is_redirection() {
@@ -70,7 +70,9 @@ impl Fetcher<'_> {
             }
             match check_status(&url, response) {
                 Ok(response) => Ok(Lookup::Found(metadata(&url, revision, commit, response.headers())?)),
-                Err(failure) if failure.error.kind() == HubErrorKind::FileNotFound => Ok(Lookup::Absent { commit }),
+                Err(failure) if failure.error.kind() == HubErrorKind::FileNotFound => {
+                    Ok(Lookup::Absent { commit, error: failure.error })
+                }
                 Err(failure) => Err(failure),
             }
         })
@@ -92,12 +94,11 @@ impl Fetcher<'_> {
             self.download(name, found)?;
             let incomplete = self.cache.incomplete(&found.etag);
             fs::rename(&incomplete, &blob).map_err(|error| HubError::io("rename", &incomplete, error))?;
+            if let Some(progress) = &self.options.progress {
+                progress.finished(name);
+            }
         }
-        let path = self.cache.publish(&found.etag, &found.commit, relative)?;
-        if let Some(progress) = &self.options.progress {
-            progress.finished(name);
-        }
-        Ok(path)
+        self.cache.publish(&found.etag, &found.commit, relative)
     }
 
     fn download(&self, name: &str, found: &Metadata) -> Result<(), HubError> {

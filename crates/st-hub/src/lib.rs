@@ -34,6 +34,7 @@ mod download;
 pub mod environment;
 mod error;
 mod large_files;
+mod model;
 mod names;
 mod options;
 mod selection;
@@ -42,8 +43,9 @@ mod upload;
 
 pub use environment::Environment;
 pub use error::{HubError, HubErrorKind};
+pub use model::HubModel;
 pub use names::relative_path;
 pub use options::{HubOptions, Progress};
 pub use selection::Selection;
-pub use source::{HubModel, Source};
+pub use source::Source;
 pub use upload::{Published, Repository, Upload};

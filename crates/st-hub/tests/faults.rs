@@ -235,6 +235,10 @@ fn time_outs_end_a_silence() {
     assert_eq!(stage.hub.requests().len(), 1);
 
     let stage = Stage::new();
+    stage.hub.fault("GET", "/blob/", 1, Fault::Stall(100, Duration::from_secs(20)));
+    let once = stage.options.clone().retries(0, Duration::ZERO);
+    let error = Source::resolve(ID, &once).unwrap().file(FILE).unwrap_err();
+    assert_eq!(error.kind(), HubErrorKind::Timeout, "{error:?}");
     stage.hub.fault("GET", "/blob/", 1, Fault::Stall(2_000_000, Duration::from_secs(20)));
     let begun = Instant::now();
     stage.assert_weights_arrive();
@@ -244,6 +248,7 @@ fn time_outs_end_a_silence() {
 #[test]
 fn a_closed_connection_before_the_answer() {
     let stage = Stage::new();
+    stage.hub.fault("HEAD", FILE, 2, Fault::Close);
     stage.hub.fault("GET", FILE, 2, Fault::Close);
     stage.assert_weights_arrive();
 }
@@ -309,6 +314,12 @@ fn redirects_keep_the_token_at_home_and_end() {
 #[test]
 fn a_page_that_is_no_hub_is_named_as_such() {
     let stage = Stage::new();
+    stage.hub.fault("HEAD", "config.json", 1, Fault::Status(404, Vec::new()));
+    let source = Source::resolve(ID, &stage.options).unwrap();
+    assert_eq!(source.file("config.json").unwrap(), None);
+    assert_eq!(source.failure().unwrap().kind(), HubErrorKind::FileNotFound);
+    assert!(!stage.cache.path().join("hub").exists(), "a bare 404 is not remembered as the absence of the file");
+
     stage.hub.fault("GET", "/api/models", 1, Fault::Body("<html>please log in</html>"));
     let error = Source::resolve(ID, &stage.options).unwrap().snapshot(&Selection::model()).unwrap_err();
     assert_eq!(error.kind(), HubErrorKind::Protocol);
