@@ -74,7 +74,7 @@ impl RepositoryCache {
 
     /// The file of a commit, where the cache holds it with its contents.
     pub(crate) fn existing(&self, commit: &str, relative: &Path) -> Option<PathBuf> {
-        Some(self.snapshot(commit).join(relative)).filter(|path| path.exists())
+        Some(self.snapshot(commit).join(relative)).filter(|path| path.is_file())
     }
 
     pub(crate) fn is_known_absent(&self, commit: &str, relative: &Path) -> bool {

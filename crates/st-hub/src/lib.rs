@@ -24,7 +24,8 @@
 //!
 //! * No request is made when offline, nor for an answer that the cache holds for the commit in use.
 //! * A file is visible under its name only when it is complete: it is written to `blobs/….incomplete` under a lock,
-//!   checked, renamed, and then linked. A broken download is continued, by this crate or by Python.
+//!   checked, renamed, and then linked. A broken download (network, full disk, ended process) is
+//!   continued by the next one, by this crate or by Python.
 //! * The token is sent to the endpoint's scheme, host and port, never to a host that it redirects to.
 //! * Whatever a server says ends in a path only after [`relative_path`] or its siblings accepted it.
 

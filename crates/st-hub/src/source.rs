@@ -70,7 +70,7 @@ impl Source {
     /// An unsafe name; a file that exists but could not be fetched completely, or not written.
     pub fn file(&self, relative: &str) -> Result<Option<PathBuf>, HubError> {
         match self {
-            Self::Folder(folder) => Ok(Some(folder.join(relative_path(relative)?)).filter(|path| path.exists())),
+            Self::Folder(folder) => Ok(Some(folder.join(relative_path(relative)?)).filter(|path| path.is_file())),
             Self::Hub(model) => model.file(relative),
         }
     }
@@ -188,6 +188,8 @@ mod tests {
         let source = Source::Folder(folder.path().to_owned());
         assert_eq!(source.file("modules.json").unwrap(), Some(folder.path().join("modules.json")));
         assert_eq!(source.file("config.json").unwrap(), None);
+        std::fs::create_dir(folder.path().join("1_Pooling")).unwrap();
+        assert_eq!(source.file("1_Pooling").unwrap(), None, "a folder is no file");
         assert_eq!(source.file("../x").unwrap_err().kind(), HubErrorKind::UnsafeFileName);
         assert_eq!(source.snapshot(&Selection::model()).unwrap(), folder.path());
         assert!(source.failure().is_none());

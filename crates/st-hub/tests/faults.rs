@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of a test end it like the test itself")]
 
+use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use st_hub::{Environment, HubErrorKind, HubOptions, Selection, Source};
@@ -347,4 +350,45 @@ fn a_cache_that_cannot_be_written_is_an_error_that_names_it() {
     let error = Source::resolve(ID, &options).unwrap().file("config.json").unwrap_err();
     assert_eq!(error.kind(), HubErrorKind::Io);
     assert!(error.path().unwrap().starts_with(&file));
+}
+
+/// The half of the next test that is ended in the middle: downloads where the parent says.
+#[test]
+fn child_that_downloads_until_it_is_killed() {
+    let (Ok(endpoint), Ok(cache)) = (env::var("ST_HUB_TEST_ENDPOINT"), env::var("ST_HUB_TEST_CACHE")) else { return };
+    let mut environment = Environment::isolated(&cache);
+    environment.endpoint = endpoint;
+    let options = HubOptions::with_environment(environment);
+    drop(Source::resolve(ID, &options).unwrap().file(FILE));
+}
+
+#[test]
+fn a_killed_process_leaves_a_cache_that_the_next_one_continues() {
+    let stage = Stage::new();
+    stage.hub.fault("GET", "/blob/", 1, Fault::Stall(2_000_000, Duration::from_secs(60)));
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child_that_downloads_until_it_is_killed"])
+        .env("ST_HUB_TEST_ENDPOINT", stage.hub.url())
+        .env("ST_HUB_TEST_CACHE", stage.cache.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let blobs = stage.cache.path().join("hub/models--org--model/blobs");
+    let begun = Instant::now();
+    let written =
+        || stage.blobs().first().map_or(0, |name| fs::metadata(blobs.join(name)).map_or(0, |data| data.len()));
+    while written() < 2_000_000 && begun.elapsed() < Duration::from_secs(30) {
+        thread::sleep(Duration::from_millis(5));
+    }
+    // While the child lives, its lock keeps others away.
+    let impatient = stage.options.clone().lock_timeout(Duration::ZERO);
+    let error = Source::resolve(ID, &impatient).unwrap().file(FILE).unwrap_err();
+    assert_eq!(error.kind(), HubErrorKind::Locked);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    stage.assert_nothing_visible();
+    stage.hub.forget_requests();
+    stage.assert_weights_arrive();
+    let requests = stage.hub.requests();
+    assert!(requests.iter().any(|request| request.header("Range") == Some("bytes=2000000-")));
 }
