@@ -4,7 +4,7 @@
 use super::{Architecture, Config};
 use crate::{
     Activation, AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec,
-    FeedForwardSpec, LayerSlot, LayerSpec, NormPlacement, NormSpec, PositionSpec, Slot, TensorSource,
+    FeedForwardSpec, LayerSlot, LayerSpec, NormPlacement, NormSpec, Part, PositionSpec, Slot, TensorSource,
 };
 
 pub(super) const T5: Architecture =
@@ -71,26 +71,26 @@ fn feed_forward(config: &Config<'_>) -> Result<(bool, Activation), EncoderError>
 }
 
 fn source(spec: &EncoderSpec, slot: Slot) -> TensorSource {
-    let (layer, place) = match slot {
+    let (layer, place, part) = match slot {
         Slot::WordEmbedding => return TensorSource::whole("shared.weight").or("encoder.embed_tokens.weight"),
-        Slot::RelativeBias => (0, "layer.0.SelfAttention.relative_attention_bias"),
+        Slot::RelativeBias => (0, "layer.0.SelfAttention.relative_attention_bias", Part::Weight),
         Slot::FinalNorm(part) => return TensorSource::whole(format!("encoder.final_layer_norm.{}", part.name())),
         Slot::Layer { layer, slot: place } => match place {
-            LayerSlot::Query(_) => (layer, "layer.0.SelfAttention.q"),
-            LayerSlot::Key(_) => (layer, "layer.0.SelfAttention.k"),
-            LayerSlot::Value(_) => (layer, "layer.0.SelfAttention.v"),
-            LayerSlot::AttentionOutput(_) => (layer, "layer.0.SelfAttention.o"),
-            LayerSlot::AttentionNorm(_) => (layer, "layer.0.layer_norm"),
-            LayerSlot::FeedForwardGate(_) => (layer, "layer.1.DenseReluDense.wi_0"),
-            LayerSlot::FeedForwardUp(_) if spec.layers.get(layer).is_some_and(|layer| layer.feed_forward.gated) => {
-                (layer, "layer.1.DenseReluDense.wi_1")
+            LayerSlot::Query(part) => (layer, "layer.0.SelfAttention.q", part),
+            LayerSlot::Key(part) => (layer, "layer.0.SelfAttention.k", part),
+            LayerSlot::Value(part) => (layer, "layer.0.SelfAttention.v", part),
+            LayerSlot::AttentionOutput(part) => (layer, "layer.0.SelfAttention.o", part),
+            LayerSlot::AttentionNorm(part) => (layer, "layer.0.layer_norm", part),
+            LayerSlot::FeedForwardGate(part) => (layer, "layer.1.DenseReluDense.wi_0", part),
+            LayerSlot::FeedForwardUp(part) if spec.layers.get(layer).is_some_and(|layer| layer.feed_forward.gated) => {
+                (layer, "layer.1.DenseReluDense.wi_1", part)
             }
-            LayerSlot::FeedForwardUp(_) => (layer, "layer.1.DenseReluDense.wi"),
-            LayerSlot::FeedForwardDown(_) => (layer, "layer.1.DenseReluDense.wo"),
-            LayerSlot::FeedForwardNorm(_) => (layer, "layer.1.layer_norm"),
+            LayerSlot::FeedForwardUp(part) => (layer, "layer.1.DenseReluDense.wi", part),
+            LayerSlot::FeedForwardDown(part) => (layer, "layer.1.DenseReluDense.wo", part),
+            LayerSlot::FeedForwardNorm(part) => (layer, "layer.1.layer_norm", part),
             _ => return TensorSource::nowhere(slot),
         },
         _ => return TensorSource::nowhere(slot),
     };
-    TensorSource::whole(format!("encoder.block.{layer}.{place}.weight"))
+    TensorSource::whole(format!("encoder.block.{layer}.{place}.{}", part.name()))
 }

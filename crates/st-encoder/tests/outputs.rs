@@ -1,0 +1,80 @@
+//! The descriptions against transformers: a plain executor of each tiny model's description gives the original's rows.
+//!
+//! Architectures whose code is not in transformers (jina_bert, nomic_bert, new) have no rows to compare with.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod reference;
+
+use std::path::Path;
+
+use reference::Reference;
+use serde_json::Value;
+use st_encoder::Slot;
+use st_encoder::architectures::describe;
+
+/// Elements of a tensor by its name, as `generate.py` makes them.
+fn number(name: &str, index: usize) -> f64 {
+    let start = name
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let state = start.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let state = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let state = (state ^ state >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((state ^ state >> 31) >> 40) as f64 / f64::from(1 << 24) - 0.5
+}
+
+fn whole(value: &Value) -> Vec<usize> {
+    value.as_array().unwrap().iter().map(|n| n.as_u64().unwrap() as usize).collect()
+}
+
+/// Largest difference between the rows of a file and those of its description.
+fn difference(path: &Path) -> Option<f64> {
+    let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let output = file.get("output")?;
+    let (architecture, spec) = describe(&file["config"], path).unwrap();
+    let tensors = file["tensors"].as_object().unwrap();
+    let numbers = |slot: Slot| {
+        let source = (architecture.source)(&spec, slot);
+        let name = [Some(&source.name), source.or.as_ref()].into_iter().flatten().find(|n| tensors.contains_key(*n))?;
+        let shape = whole(&tensors[name]);
+        let row: usize = shape[1..].iter().product();
+        let rows = source.rows.unwrap_or(0..shape[0]);
+        let one = if shape.len() == 1 && name.ends_with("weight") { 1.0 } else { 0.0 };
+        Some((rows.start * row..rows.end * row).map(|index| number(name, index) + one).collect())
+    };
+    let states = Reference { spec: &spec, numbers: &numbers }.run(&whole(&output["ids"]), &whole(&output["types"]));
+    let mut largest = 0f64;
+    for (row, expected) in output["rows"].as_object().unwrap() {
+        let found = &states[row.parse::<usize>().unwrap()];
+        let expected = expected.as_array().unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            largest = largest.max((found - expected.as_f64().unwrap()).abs());
+        }
+    }
+    Some(largest)
+}
+
+#[test]
+fn every_description_computes_what_transformers_computes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/architectures");
+    let mut compared = 0;
+    let mut wrong = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        if let Some(difference) = difference(&path) {
+            compared += 1;
+            println!("{}: {difference:.1e}", path.file_stem().unwrap().display());
+            // Rotary tables and the logarithms of buckets are 32-bit floats in transformers.
+            if difference > 1e-5 {
+                wrong.push(format!("{}: {difference:e}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(compared, 23);
+}
