@@ -149,10 +149,11 @@ impl Reference<'_> {
                     *weight = if visible(spec.mask, row, column) { score } else { f64::NEG_INFINITY };
                 }
                 softmax(&mut weights);
-                for component in 0..spec.head_size {
-                    attended[row]
-                        .push((0..tokens).map(|column| weights[column] * values[group][column][component]).sum());
+                let mut mixed = vec![0.0; spec.head_size];
+                for (weight, value) in weights.iter().zip(&values[group]) {
+                    mixed.iter_mut().zip(value).for_each(|(x, y)| *x += weight * y);
                 }
+                attended[row].extend(mixed);
             }
         }
         self.linear(&attended, at(LayerSlot::AttentionOutput))
