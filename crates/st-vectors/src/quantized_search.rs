@@ -262,13 +262,14 @@ mod tests {
 
     #[test]
     fn nothing_to_search_and_nothing_to_find() {
-        let options = QuantizedSearchOptions::new();
+        let search = |queries: Embeddings, corpus: QuantizedEmbeddings| {
+            semantic_search_quantized(&queries, &corpus, &QuantizedSearchOptions::new()).unwrap()
+        };
         for (precision, _) in Precision::ALL {
-            let search = |queries: &Embeddings, corpus| semantic_search_quantized(queries, corpus, &options).unwrap();
-            assert_eq!(search(&Embeddings::zeros(2, 5), &stored(0, 0, precision)), [vec![], vec![]]);
-            assert!(search(&Embeddings::zeros(0, 0), &stored(3, 5, precision)).is_empty());
-            assert_eq!(search(&Embeddings::zeros(2, 0), &stored(3, 0, precision)).len(), 2);
-            assert_eq!(search(&Embeddings::zeros(1, 5), &stored(3, 5, precision))[0].len(), 3);
+            assert_eq!(search(Embeddings::zeros(2, 5), stored(0, 0, precision)), [vec![], vec![]]);
+            assert!(search(Embeddings::zeros(0, 0), stored(3, 5, precision)).is_empty());
+            assert_eq!(search(Embeddings::zeros(2, 0), stored(3, 0, precision)).len(), 2);
+            assert_eq!(search(Embeddings::zeros(1, 5), stored(3, 5, precision))[0].len(), 3);
         }
     }
 

@@ -1,4 +1,5 @@
 //! Agreement with the original library and with hand-sized numbers; see `fixtures/README.md`.
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use serde_json::Value;
 use st_vectors::{
