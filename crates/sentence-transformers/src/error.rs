@@ -146,7 +146,10 @@ impl From<st_encoder::EncoderError> for Error {
 
 impl From<st_vectors::VectorError> for Error {
     fn from(error: st_vectors::VectorError) -> Self {
-        Self::new(ErrorKind::Argument, error.to_string())
+        let mut out = Self::new(ErrorKind::Argument, error.to_string());
+        out.0.hint = error.hint();
+        out.0.repeats = true;
+        out.with_source(error)
     }
 }
 
