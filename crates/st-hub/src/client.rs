@@ -477,6 +477,15 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_does_not_leave_https() {
+        let mut headers = HeaderMap::new();
+        assert!(redirect_target("https://hub.example/a", &headers).is_err());
+        headers.insert(LOCATION, "http://hub.example/b".parse().unwrap());
+        assert_eq!(redirect_target("https://hub.example/a", &headers).unwrap_err().kind(), HubErrorKind::Protocol);
+        assert_eq!(redirect_target("http://hub.example/a", &headers).unwrap(), "http://hub.example/b");
+    }
+
+    #[test]
     fn server_texts_cannot_steer_a_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\n"), "a [31mb ");
         assert_eq!(printable(&"x".repeat(1000)).len(), 300);
