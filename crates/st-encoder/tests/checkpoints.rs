@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use st_encoder::architectures::{Architecture, describe};
-use st_encoder::{DataType, EncoderFiles, EncoderSpec, Slot, Weights, required_slots};
+use st_encoder::{DataType, EncoderFiles, EncoderSpec, Slot, TensorSource, Weights, required_slots};
 
 fn folder(model: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models").join(model)
@@ -86,4 +86,50 @@ fn every_format_holds_the_same_numbers() {
         let shape = [spec.embeddings.vocabulary, spec.embeddings.width];
         assert_eq!(weights.tensor(&word, &shape).unwrap().data_type(), data_type);
     }
+}
+
+#[test]
+fn safetensors_come_before_bins_and_single_files_before_shards() {
+    let target = tempfile::tempdir().unwrap();
+    let copy = |model: &str, file: &str, name: &str| {
+        std::fs::copy(folder(model).join(file), target.path().join(name)).unwrap();
+    };
+    let opened = || Weights::open(target.path()).unwrap().path().file_name().unwrap().to_string_lossy().into_owned();
+    let index = r#"{"weight_map": {"embeddings.word_embeddings.weight": "pytorch_model-00001-of-00001.bin"}}"#;
+    std::fs::write(target.path().join("pytorch_model.bin.index.json"), index).unwrap();
+    copy("tiny-bert-bin", "pytorch_model.bin", "pytorch_model-00001-of-00001.bin");
+    assert_eq!(opened(), "pytorch_model.bin.index.json");
+    let word = TensorSource::whole("embeddings.word_embeddings.weight");
+    let weights = Weights::open(target.path()).unwrap();
+    let shape = weights.shape_of(&word.name).unwrap().to_vec();
+    let (_, spec, single) = open("tiny-bert");
+    assert_eq!(shape, [spec.embeddings.vocabulary, spec.embeddings.width]);
+    let expected = single.tensor(&word, &shape).unwrap().to_f32().unwrap().into_owned();
+    assert_eq!(*weights.tensor(&word, &shape).unwrap().to_f32().unwrap(), expected);
+
+    copy("tiny-bert-bin-legacy", "pytorch_model.bin", "pytorch_model.bin");
+    assert_eq!(opened(), "pytorch_model.bin");
+    for shard in 1..=3 {
+        let name = format!("model-0000{shard}-of-00003.safetensors");
+        copy("tiny-bert-sharded", &name, &name);
+    }
+    copy("tiny-bert-sharded", "model.safetensors.index.json", "model.safetensors.index.json");
+    assert_eq!(opened(), "model.safetensors.index.json");
+    copy("tiny-bert", "model.safetensors", "model.safetensors");
+    assert_eq!(opened(), "model.safetensors");
+}
+
+#[test]
+fn weights_serve_many_threads() {
+    let (architecture, spec, weights) = open("tiny-bert-bin");
+    // The first of these is stored transposed and put in order by whoever asks first.
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for (slot, shape) in required_slots(&spec) {
+                    weights.tensor(&(architecture.source)(&spec, slot), &shape).unwrap().to_f32().unwrap();
+                }
+            });
+        }
+    });
 }
