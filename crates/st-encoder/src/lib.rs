@@ -24,6 +24,7 @@
 //! assert_eq!(batch.sequence(1), &[101, 102]);
 //! ```
 
+mod alibi;
 pub mod architectures;
 mod batch;
 mod encoder;
@@ -35,6 +36,7 @@ mod spec;
 mod token_embeddings;
 pub mod weights;
 
+pub use alibi::alibi_slopes;
 pub use batch::Batch;
 pub use encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
 pub use error::EncoderError;

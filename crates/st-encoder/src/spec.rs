@@ -138,7 +138,7 @@ pub enum AttentionPosition {
         /// How the wave numbers are stretched; [`crate::rotary_wave_numbers`] gives them.
         scaling: RotaryScaling,
     },
-    /// Linear bias by distance (Press et al. 2022), symmetric for encoders.
+    /// Linear bias by distance (Press et al. 2022), symmetric for encoders; [`crate::alibi_slopes`] gives the slopes.
     Alibi,
     /// DeBERTa's disentangled attention with content-to-position and position-to-content terms (He et al. 2021).
     Disentangled {

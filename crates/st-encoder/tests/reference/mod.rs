@@ -2,7 +2,7 @@
 
 use st_encoder::{
     Activation, AttentionMask, AttentionPosition, AttentionSpec, EncoderSpec, LayerSlot, NormKind, NormPlacement,
-    NormSpec, Part, PositionSpec, Slot, rotary_wave_numbers,
+    NormSpec, Part, PositionSpec, Slot, alibi_slopes, rotary_wave_numbers,
 };
 
 /// One row per token.
@@ -165,7 +165,7 @@ impl Reference<'_> {
                 let bucket = t5_bucket(column as i64 - row as i64, buckets, max_distance);
                 self.get(Slot::RelativeBias)[bucket * spec.heads + head]
             }
-            AttentionPosition::Alibi => panic!("no golden has linear biases"),
+            AttentionPosition::Alibi => -alibi_slopes(spec.heads)[head] * row.abs_diff(column) as f64,
             _ => 0.0,
         }
     }
