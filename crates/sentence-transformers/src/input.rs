@@ -59,10 +59,13 @@ impl AsInput for Input<'_> {
     }
 }
 
-impl Input<'_> {
+/// A text, and its pair, as the tokenizer shall see them.
+pub type PreparedText<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
+
+impl<'a> Input<'a> {
     /// The (first) text with a prompt in front, and the second text, both as the tokenizer shall see them:
     /// stripped when asked, then lower-cased when asked.
-    pub(crate) fn prepare(&self, prompt: &str, strip: bool, lower: bool) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+    pub(crate) fn prepare(&self, prompt: &str, strip: bool, lower: bool) -> PreparedText<'a> {
         let (first, second) = match *self {
             Input::Text(text) => (text, None),
             Input::Pair(first, second) => (first, Some(second)),

@@ -34,7 +34,7 @@ pub use encode::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use features::Features;
-pub use input::{AsInput, Input};
+pub use input::{AsInput, Input, PreparedText};
 pub use load::LoadOptions;
 pub use model::SentenceTransformer;
 pub use pipeline::{Goal, NamedModule, Pipeline};

@@ -123,7 +123,11 @@ impl Pipeline {
             && self.rest.first().is_some_and(|module| module.module.rows() == Rows::First)
             && !self.rest[1..].iter().any(|module| module.module.dataflow().needs == Feature::TokenEmbeddings);
         let rows = if first_only { Rows::First } else { pass.rows };
-        let mut features = self.input.forward(features, &Pass { rows, ..*pass })?;
+        self.after_input(self.input.forward(features, &Pass { rows, ..*pass })?, pass)
+    }
+
+    /// Runs every module after the input module.
+    pub(crate) fn after_input(&self, mut features: Features, pass: &Pass) -> Result<Features> {
         for module in &self.rest {
             features = module.module.forward(features, pass)?;
         }

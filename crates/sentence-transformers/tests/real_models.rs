@@ -112,9 +112,8 @@ fn mpnet_agrees_with_the_original() {
     check_sums(&model, "fastembed-rs-sums-mpnet");
     let entry = published("docstring-mpnet-similarity");
     let all = model.encode_with(&entry.sentences, &EncodeOptions::new().normalize(true)).unwrap();
-    let pick = |rows: [usize; 2]| {
-        sentence_transformers::Embeddings::from_rows(rows.map(|row| all.row(row).to_vec())).unwrap()
-    };
+    let pick =
+        |rows: [usize; 2]| sentence_transformers::Embeddings::from_rows(rows.map(|row| all.row(row).to_vec())).unwrap();
     let scores = model.similarity_pairwise(&pick([0, 2]), &pick([1, 3])).unwrap();
     assert_close(&scores, &[0.7235, 0.5027], 5.1e-5, "pairwise");
 }

@@ -1,5 +1,6 @@
 //! Encoding: from texts to embeddings.
 
+mod direct;
 mod iterator;
 mod options;
 mod output;
@@ -101,6 +102,11 @@ impl SentenceTransformer {
             .or(self.truncate_dim())
             .filter(|&cut| cut > 0)
             .map_or(dimension, |cut| cut.min(dimension));
+        if let Some(embedder) = self.pipeline().input().embedder() {
+            let call = direct::Call { texts, prompt: &prompt, options, width };
+            let (rows, truncated) = self.embed_directly(embedder, &call)?;
+            return Ok(Encoded { embeddings: Embeddings::new(rows, texts.len(), width)?, truncated });
+        }
         let mut rows = Vec::with_capacity(texts.len() * width);
         let mut truncated = Vec::new();
         for (window, part) in texts.chunks(WINDOW).enumerate() {

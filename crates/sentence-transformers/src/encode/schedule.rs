@@ -18,8 +18,6 @@ use crate::{Features, Result, SentenceTransformer};
 use super::EncodeOptions;
 use super::prompt::PreparedPrompt;
 
-/// Tokens of a micro-batch, unless one text alone has more.
-const MICRO_BATCH: usize = 256;
 /// Micro-batches get smaller towards the end, so that threads finish together, but not smaller than this.
 const SMALLEST: usize = 32;
 
@@ -27,14 +25,14 @@ const SMALLEST: usize = 32;
 type Done = (Vec<usize>, Features);
 
 /// Cuts texts, given by their token counts in the order in which they run, into micro-batches.
-fn plan(lengths: &[usize], threads: usize, most_texts: Option<usize>) -> Vec<Range<usize>> {
+fn plan(lengths: &[usize], micro_batch: usize, threads: usize, most_texts: Option<usize>) -> Vec<Range<usize>> {
     let most_texts = most_texts.unwrap_or(usize::MAX);
     let mut left: usize = lengths.iter().sum();
     let mut batches = Vec::new();
     let (mut start, mut tokens) = (0, 0);
     for (position, &length) in lengths.iter().enumerate() {
         let share = if threads > 1 { (left / (2 * threads)).max(SMALLEST) } else { usize::MAX };
-        let full = tokens + length > MICRO_BATCH.min(share) || position - start >= most_texts;
+        let full = tokens + length > micro_batch.min(share) || position - start >= most_texts;
         if position > start && full {
             batches.push(start..position);
             left -= tokens;
@@ -62,7 +60,7 @@ impl SentenceTransformer {
         order.sort_by_key(|&index| std::cmp::Reverse(texts[index].kept()));
         let lengths: Vec<usize> = order.iter().map(|&index| texts[index].kept()).collect();
         let threads = self.call_threads(options);
-        let batches = plan(&lengths, threads, options.checked_batch_size()?);
+        let batches = plan(&lengths, self.pipeline().input().micro_batch(), threads, options.checked_batch_size()?);
         let done = AtomicUsize::new(0);
         let run_one = |range: &Range<usize>, pass: &Pass| -> Result<Done> {
             let indices = order[range.clone()].to_vec();
@@ -123,25 +121,25 @@ mod tests {
         for threads in [1, 2, 8] {
             for most in [None, Some(1), Some(3)] {
                 let lengths: Vec<usize> = (0..200).map(|i| 400 - 2 * i).collect();
-                let batches = plan(&lengths, threads, most);
+                let batches = plan(&lengths, 256, threads, most);
                 let mut at = 0;
                 for range in &batches {
                     assert_eq!(range.start, at);
                     assert!(range.len() <= most.unwrap_or(usize::MAX));
                     let tokens: usize = lengths[range.clone()].iter().sum();
-                    assert!(tokens <= MICRO_BATCH || range.len() == 1);
+                    assert!(tokens <= 256 || range.len() == 1);
                     at = range.end;
                 }
                 assert_eq!(at, lengths.len());
             }
         }
-        assert!(plan(&[], 2, None).is_empty());
-        assert_eq!(plan(&[0, 0, 0], 1, None), vec![0..3]);
+        assert!(plan(&[], 256, 2, None).is_empty());
+        assert_eq!(plan(&[0, 0, 0], 256, 1, None), vec![0..3]);
     }
 
     #[test]
     fn the_last_micro_batches_are_smaller() {
-        let batches = plan(&[16; 64], 2, None);
+        let batches = plan(&[16; 64], 256, 2, None);
         assert!(batches.last().unwrap().len() < batches[0].len());
     }
 }

@@ -51,6 +51,13 @@ fn truncation(index: usize, tokens: &Tokens) -> Option<Truncation> {
     (tokens.lost() > 0).then(|| Truncation { index, kept: tokens.kept(), lost: tokens.lost() })
 }
 
+/// The error of a call that does not allow truncation.
+pub(super) fn refuse_cut(first: &Truncation) -> Error {
+    let Truncation { index, kept, lost } = first;
+    let message = format!("text {index} has {} tokens, but the model reads {kept}", kept + lost);
+    Error::new(ErrorKind::TooLong, message).with_hint("split the text, or allow truncation")
+}
+
 impl SentenceTransformer {
     /// Token ids of texts as `encode` would see them (without a prompt), with what each text lost to truncation.
     ///
@@ -67,8 +74,7 @@ impl SentenceTransformer {
         let module = self.pipeline().input();
         let input = text.as_input();
         let (first, second) = input.prepare(prompt, module.strips(), module.lower_case());
-        let limit = module.max_seq_length().or(module.tokenizer().model_max_length());
-        module.tokenizer().encode(&first, second.as_deref(), limit)
+        module.tokenize(&first, second.as_deref())
     }
 
     /// Token ids of some texts of a call, the first of which has index `offset` there. Adds the texts that were cut to
@@ -96,16 +102,7 @@ impl SentenceTransformer {
         if options.strict
             && let Some(first) = cut.clone().next()
         {
-            return Err(Error::new(
-                ErrorKind::TooLong,
-                format!(
-                    "text {} has {} tokens, but the model reads {}",
-                    first.index,
-                    first.kept + first.lost,
-                    first.kept
-                ),
-            )
-            .with_hint("split the text, or allow truncation"));
+            return Err(refuse_cut(&first));
         }
         truncated.extend(cut);
         Ok(tokens)

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use st_vectors::SimilarityFunction;
 
 use crate::modules::{
-    InputContext, InputModule, Loader, MODULES, ModuleFolder, Pooling, PoolingMode, Transformer, find_kind, read_json,
+    InputContext, InputModule, Loader, MODULES, ModuleFolder, Normalize, Pooling, PoolingMode, StaticEmbedding,
+    Transformer, find_kind, read_json,
 };
 use crate::pipeline::{NamedModule, Pipeline};
 use crate::{Error, ErrorKind, Result};
@@ -37,7 +38,14 @@ pub(crate) fn open(name: &str, path: PathBuf, context: &InputContext) -> Result<
     };
     let ours = config.get("model_type").is_none_or(|kind| kind.as_str() == Some("SentenceTransformer"));
     let modules_path = path.join("modules.json");
-    match read_json(&modules_path)? {
+    let modules = read_json(&modules_path)?;
+    if modules.is_none()
+        && let Some(pipeline) = static_model(&path, context)?
+    {
+        let (prompts, default_prompt_name, similarity) = settings(&config, &config_path)?;
+        return Ok(Folder { path, pipeline, config, prompts, default_prompt_name, similarity, card: None });
+    }
+    match modules {
         Some(modules) if ours => {
             warn_if_newer(&config);
             let pipeline = read_modules(&path, &modules_path, &modules, context)?;
@@ -60,6 +68,13 @@ pub(crate) fn open(name: &str, path: PathBuf, context: &InputContext) -> Result<
             })
         }
     }
+}
+
+/// The pipeline of a folder of model2vec.
+fn static_model(path: &Path, context: &InputContext) -> Result<Option<Pipeline>> {
+    let Some((module, normalize)) = StaticEmbedding::load_model2vec(path, context)? else { return Ok(None) };
+    let unit_length = normalize.then(|| NamedModule { name: "1".into(), module: Box::new(Normalize) });
+    Pipeline::new("0", Box::new(module), unit_length.into_iter().collect()).map(Some)
 }
 
 fn plain_transformer(path: &Path, context: &InputContext) -> Result<Pipeline> {

@@ -8,6 +8,7 @@ mod dropout;
 mod layer_norm;
 mod normalize;
 mod pooling;
+mod static_embedding;
 mod transformer;
 
 use std::fmt::Debug;
@@ -16,8 +17,9 @@ use std::sync::Arc;
 
 use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows};
 
+use crate::input::PreparedText;
 use crate::save::ModuleWriter;
-use crate::tokenizer::{TextTokenizer, TokenizerOptions};
+use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
 use crate::{Features, Result};
 
 pub use config::ModuleConfig;
@@ -27,6 +29,7 @@ pub use dropout::Dropout;
 pub use layer_norm::LayerNorm;
 pub use normalize::Normalize;
 pub use pooling::{Pooling, PoolingMode};
+pub use static_embedding::StaticEmbedding;
 pub use transformer::Transformer;
 
 /// One step of a model.
@@ -102,6 +105,40 @@ pub trait InputModule: Module {
     fn encoder(&self) -> Option<&EncoderInfo> {
         None
     }
+
+    /// Tokens of a micro-batch, unless one text alone has more: few enough that its activations stay in a core's cache.
+    fn micro_batch(&self) -> usize {
+        256
+    }
+
+    /// Token ids of a text, or of a pair of texts, as the module reads them.
+    ///
+    /// # Errors
+    /// When the tokenizer fails on the text.
+    fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens> {
+        self.tokenizer().encode(first, second, self.max_seq_length().or(self.tokenizer().model_max_length()))
+    }
+
+    /// The short way from texts to sentence embeddings, where the module has one.
+    fn embedder(&self) -> Option<&dyn TextEmbedder> {
+        None
+    }
+}
+
+/// A module that makes sentence embeddings straight from texts, one by one: there is nothing to gain from batches of
+/// tokens, and much to lose from making them.
+pub trait TextEmbedder: Send + Sync {
+    /// Writes the embedding of each text, the same that [`Module::forward`] gives, into its row of `rows`. Calls `cut` for
+    /// each text that was cut, with its index, the tokens kept and the tokens lost.
+    ///
+    /// # Errors
+    /// When the tokenizer fails on a text, or gives a token that the module does not know.
+    fn embed(
+        &self,
+        texts: &[PreparedText<'_>],
+        rows: &mut [f32],
+        cut: &mut dyn FnMut(usize, usize, usize),
+    ) -> Result<()>;
 }
 
 /// What a module needs among the features and what it gives.
@@ -162,6 +199,7 @@ pub enum Loader {
 /// Every kind of module.
 pub const MODULES: &[&ModuleKind] = &[
     &transformer::TRANSFORMER,
+    &static_embedding::STATIC_EMBEDDING,
     &pooling::POOLING,
     &normalize::NORMALIZE,
     &dense::DENSE,

@@ -1,6 +1,7 @@
 //! Saving a model so that the original, and this library, load it again.
 
 mod place;
+mod push;
 mod python_json;
 mod writer;
 
@@ -11,11 +12,15 @@ use serde_json::{Map, Value, json};
 use crate::load::ORIGINAL_VERSION;
 use crate::{Result, SentenceTransformer};
 
+pub use push::PushOptions;
 pub use writer::{ModuleWriter, SavedTensor};
 
 /// The versions written beside the original's: those it was compared with.
 const VERSIONS: [(&str, &str); 3] =
     [("sentence_transformers", ORIGINAL_VERSION), ("transformers", "4.57.6"), ("pytorch", "2.8.0")];
+
+/// What a card that has not been uploaded yet writes in its usage example.
+const PLACEHOLDER: &str = "SentenceTransformer(\"sentence_transformers_model_id\"";
 
 impl SentenceTransformer {
     /// Saves the model into a folder: modules, configuration, tokenizer, weights and the model card it came with.
@@ -26,7 +31,11 @@ impl SentenceTransformer {
     /// # Errors
     /// When a file cannot be written.
     pub fn save_pretrained(&self, path: impl AsRef<Path>) -> Result<()> {
-        let path = path.as_ref();
+        self.save_named(path.as_ref(), None)
+    }
+
+    /// Saves the model; `model_id` takes the place of the card's placeholder.
+    pub(crate) fn save_named(&self, path: &Path, model_id: Option<&str>) -> Result<()> {
         log::info!("Save model to {}", path.display());
         let staging = place::Staging::beside(path)?;
         let root = ModuleWriter::new(staging.folder().to_path_buf())?;
@@ -40,6 +49,8 @@ impl SentenceTransformer {
         }
         root.json("modules.json", &Value::Array(entries), 2)?;
         if let Some(card) = self.card() {
+            let named = model_id.map(|id| format!("SentenceTransformer(\"{id}\""));
+            let card = named.map_or(card.to_owned(), |named| card.replace(PLACEHOLDER, &named));
             root.bytes("README.md", card.as_bytes())?;
         }
         staging.finish()

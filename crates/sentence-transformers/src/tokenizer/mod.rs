@@ -1,5 +1,6 @@
 //! [`TextTokenizer`]: from texts to token ids, the way the original calls its tokenizers.
 
+mod bert_words;
 mod definition;
 mod settings;
 
@@ -7,8 +8,11 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tokenizers::pipeline::{EncodeOptions, Override, PipelineToken, PipelineTokenizer, Template};
+use tokenizers::utils::truncation::TruncationDirection;
 
 use crate::{Error, ErrorKind, Result};
+use bert_words::BertWords;
+pub(crate) use bert_words::WordMemory;
 use settings::Settings;
 
 /// A fast tokenizer with the truncation and the special tokens of its model.
@@ -27,6 +31,7 @@ pub struct TextTokenizer {
     settings: Settings,
     special_ids: BTreeSet<u32>,
     plain: EncodeOptions,
+    bert_words: Option<BertWords>,
 }
 
 /// What to change about a tokenizer when it is loaded; the original's `tokenizer_kwargs`.
@@ -65,6 +70,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
+    /// Tokens of a text that has no special ones, `lost` more of which were cut off.
+    pub(crate) fn without_special(ids: Vec<u32>, lost: usize) -> Self {
+        let full = ids.len() + lost;
+        Self { ids, type_ids: None, full }
+    }
+
     /// Token ids, special tokens included.
     #[must_use]
     pub fn ids(&self) -> &[u32] {
@@ -102,7 +113,23 @@ impl TextTokenizer {
     /// # Errors
     /// When neither is there, or one is damaged.
     pub fn load(folder: &Path, options: &TokenizerOptions) -> Result<Self> {
-        let settings = Settings::read(folder, options)?;
+        Self::with_settings(folder, Settings::read(folder, options)?)
+    }
+
+    /// Reads `tokenizer.json` and takes it as it is, like Python's `tokenizers.Tokenizer.from_file`: what the classes of
+    /// `transformers` change about a tokenizer is left out.
+    ///
+    /// # Errors
+    /// When it is not there or damaged.
+    pub fn load_as_is(folder: &Path) -> Result<Self> {
+        let mut tokenizer = Self::with_settings(folder, Settings::as_is())?;
+        let added = tokenizer.pipeline.get_added_vocabulary().get_added_tokens_decoder();
+        tokenizer.special_ids = added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        tokenizer.bert_words = BertWords::new(&tokenizer.pipeline, |text, out| tokenizer.append_slowly(text, out));
+        Ok(tokenizer)
+    }
+
+    fn with_settings(folder: &Path, settings: Settings) -> Result<Self> {
         let (text, path) = definition::read(folder, &settings)?;
         let failed = |message: String| {
             Error::new(ErrorKind::Tokenizer, format!("{}: {message}", path.display()))
@@ -121,7 +148,7 @@ impl TextTokenizer {
             truncation: Override::Off,
             ..EncodeOptions::default()
         };
-        Ok(Self { pipeline, path, settings, special_ids, plain })
+        Ok(Self { pipeline, path, settings, special_ids, plain, bert_words: None })
     }
 
     /// Longest sequence that the tokenizer's configuration allows; `None` when it names no limit.
@@ -167,11 +194,38 @@ impl TextTokenizer {
     /// When the tokenizer fails on the text.
     pub fn plain_ids(&self, text: &str) -> Result<Vec<PipelineToken>> {
         let mut ids = Vec::with_capacity(text.len() / 3 + 2);
-        self.pipeline.encode_into(text, &self.plain, &mut ids).map_err(|error| {
+        self.append_slowly(text, &mut ids)?;
+        Ok(ids)
+    }
+
+    /// Appends what [`TextTokenizer::plain_ids`] gives, by the short cut where the tokenizer has one.
+    pub(crate) fn append_plain(&self, text: &str, memory: &mut WordMemory, out: &mut Vec<PipelineToken>) -> Result<()> {
+        match &self.bert_words {
+            Some(words) => words.append(text, memory, out, |text, out| self.append_slowly(text, out)),
+            None => self.append_slowly(text, out),
+        }
+    }
+
+    /// An empty memory for [`TextTokenizer::append_plain`].
+    pub(crate) fn word_memory(&self) -> WordMemory {
+        if self.bert_words.is_some() { WordMemory::new() } else { WordMemory::none() }
+    }
+
+    fn append_slowly(&self, text: &str, out: &mut Vec<PipelineToken>) -> Result<()> {
+        self.pipeline.encode_into(text, &self.plain, out).map_err(|error| {
             Error::new(ErrorKind::Tokenizer, format!("the tokenizer of {} failed: {error}", self.path.display()))
                 .with_path(&self.path)
-        })?;
-        Ok(ids)
+        })
+    }
+
+    /// The truncation that is stored in `tokenizer.json`: at most so many tokens, cut at that end.
+    pub(crate) fn stored_truncation(&self) -> Option<(usize, Side)> {
+        let truncation = self.pipeline.get_truncation()?;
+        let side = match truncation.direction {
+            TruncationDirection::Left => Side::Left,
+            TruncationDirection::Right => Side::Right,
+        };
+        Some((truncation.max_length, side))
     }
 
     fn assemble(
@@ -221,7 +275,7 @@ impl TextTokenizer {
 
 /// How many tokens of two sequences stay when `room` is less than both need: the longer one is cut first
 /// (the strategy `longest_first` of Hugging Face's tokenizers).
-fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
+pub(crate) fn longest_first(first: usize, second: usize, room: usize) -> (usize, usize) {
     if first + second <= room {
         return (first, second);
     }

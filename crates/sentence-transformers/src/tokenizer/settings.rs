@@ -43,6 +43,17 @@ pub(super) struct BertSettings {
 }
 
 impl Settings {
+    /// Of a tokenizer that is used as its file describes it.
+    pub(super) fn as_is() -> Self {
+        Self {
+            model_max_length: None,
+            truncation_side: Side::Right,
+            special_tokens: Vec::new(),
+            padding_token: None,
+            bert: None,
+        }
+    }
+
     pub(super) fn read(folder: &Path, options: &TokenizerOptions) -> Result<Self> {
         let path = folder.join("tokenizer_config.json");
         let config = object(&path)?;
