@@ -48,4 +48,4 @@ pub use spec::{
     LayerSpec, NormKind, NormPlacement, NormSpec, PositionSpec,
 };
 pub use token_embeddings::TokenEmbeddings;
-pub use weights::{DataType, Tensor, Weights};
+pub use weights::{DataType, RawTensor, Tensor, Weights};

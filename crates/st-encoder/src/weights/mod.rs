@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{EncoderError, TensorSource};
 use stored::{Kind, WeightsFile};
-pub use tensor::{DataType, Tensor};
+pub use tensor::{DataType, RawTensor, Tensor};
 
 /// Where the weights of a folder are looked for, first to last, and whether the file is an index of others.
 const FILES: &[(&str, bool)] = &[
@@ -126,6 +126,18 @@ impl Weights {
     pub fn shape_of(&self, name: &str) -> Option<&[usize]> {
         let (file, name) = self.index.get(&format!("{}{name}", self.prefix))?;
         self.files[*file].describe(name).map(|(_, shape)| shape)
+    }
+
+    /// A tensor of any type as it lies in its file, named without the prefix; `None` when it is not there.
+    #[must_use]
+    pub fn raw(&self, name: &str) -> Option<RawTensor<'_>> {
+        let (file, name) = self.index.get(&format!("{}{name}", self.prefix))?;
+        let stored = self.files[*file].get(name)?;
+        let data_type = match stored.kind {
+            Kind::Float(data_type) => data_type.as_str(),
+            Kind::Other(held) => held,
+        };
+        Some(RawTensor { data_type, shape: stored.shape, bytes: stored.bytes })
     }
 
     /// Number of parameters in the tensors of `sources`; a tensor that several slots share counts once, one that is not

@@ -55,6 +55,27 @@ impl std::fmt::Display for DataType {
     }
 }
 
+/// A tensor of any type as it lies in its file: also those that hold no floating-point numbers.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let view = safetensors::tensor::TensorView::new(safetensors::Dtype::I8, vec![2], &[1, 255])?;
+/// # std::fs::write(folder.path().join("model.safetensors"), safetensors::serialize([("bytes", view)], None)?)?;
+/// let weights = st_encoder::Weights::open(folder.path())?;
+/// let tensor = weights.raw("bytes").unwrap();
+/// assert_eq!((tensor.data_type, tensor.shape, tensor.bytes), ("I8", &[2][..], &[1, 255][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct RawTensor<'a> {
+    /// Name of the type: [`DataType::as_str`] for floating-point numbers, else the file's name, such as `I8`.
+    pub data_type: &'a str,
+    /// Shape, outermost first.
+    pub shape: &'a [usize],
+    /// The stored bytes, little-endian, row-major; not necessarily aligned.
+    pub bytes: &'a [u8],
+}
+
 /// A tensor's numbers in the checkpoint, row-major.
 ///
 /// ```
