@@ -3,21 +3,23 @@
 //! A BERT tokenizer cleans a text, strips accents and lower-cases it character by character, splits it at white space and
 //! around punctuation, and cuts each word into pieces; two times the same word gives two times the same pieces. Most words
 //! of most texts are ASCII letters and digits, for which cleaning and accents do nothing and lower-casing is one bit. Those
-//! are found here eight bytes at a time and looked up in a bounded memory of words seen before. Everything else goes
-//! through the tokenizer itself: a word that is not in the memory, and, as a whole, each stretch between white space that
-//! holds anything but plain ASCII or could be an added token. White space ends a stretch for certain, because no step of the
-//! tokenizer looks across a space.
+//! are found here eight bytes at a time, looked up in a bounded memory of words seen before, and cut into the longest pieces
+//! of the vocabulary where they are new. Everything else goes through the tokenizer itself: words of more than sixteen
+//! letters, and, as a whole, each stretch between white space that holds anything but plain ASCII or could be an added
+//! token. White space ends a stretch for certain, because no step of the tokenizer looks across a space.
 
 use tokenizers::pipeline::{PipelineModel, PipelineNormalizer, PipelinePreTokenizer, PipelineToken, PipelineTokenizer};
 
 use crate::Result;
 
+use super::pieces::Pieces;
+
 /// Longest word that the memory holds, in bytes.
-const LONGEST: usize = 16;
+pub(super) const LONGEST: usize = 16;
 /// Words that the memory holds per set.
 const WAYS: usize = 2;
-/// Sets of the memory, a power of two: half a mebibyte in all, which stays in a core's own cache.
-const SETS: usize = 1 << 13;
+/// Sets of the memory, a power of two: a quarter of a mebibyte in all, which stays in a core's own cache.
+const SETS: usize = 1 << 12;
 /// Most tokens of a word that the memory holds.
 const MOST_TOKENS: usize = 3;
 
@@ -42,6 +44,7 @@ pub(super) struct BertWords {
     punctuation: [PipelineToken; 128],
     /// The bits that lower-casing sets in each byte of a word.
     lower: u64,
+    pieces: Pieces,
 }
 
 /// Words of one tokenizer with their tokens. Each thread has its own; it never grows.
@@ -75,12 +78,6 @@ impl WordMemory {
         Self { sets: Box::default() }
     }
 
-    fn set(word: u128) -> usize {
-        let (low, high) = (word as u64, (word >> 64) as u64);
-        let mixed = (low ^ high.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-        (mixed >> (64 - SETS.trailing_zeros())) as usize
-    }
-
     /// Appends the tokens of a word, from the memory or from `compute`, which appends them too.
     #[inline(always)]
     fn append(
@@ -89,7 +86,7 @@ impl WordMemory {
         out: &mut Vec<PipelineToken>,
         compute: impl FnOnce(&mut Vec<PipelineToken>) -> Result<()>,
     ) -> Result<()> {
-        let Set(slots) = &mut self.sets[Self::set(word)];
+        let Set(slots) = &mut self.sets[place(word, SETS)];
         for slot in slots.iter() {
             if slot.word == word {
                 out.extend_from_slice(&slot.tokens.map(PipelineToken::from)[..(slot.count as usize).min(MOST_TOKENS)]);
@@ -159,7 +156,7 @@ impl BertWords {
             classes[usize::from(first)] = Class::Other;
         }
         let lower = if normalizer.lowercase { 0x2020_2020_2020_2020 } else { 0 };
-        Some(Self { classes, punctuation, lower })
+        Some(Self { classes, punctuation, lower, pieces: Pieces::new(model)? })
     }
 
     /// Appends the tokens of a text. `encode` is the tokenizer itself.
@@ -181,7 +178,10 @@ impl BertWords {
                     let (word, length) = windows.word(at, self.lower);
                     let more = length == LONGEST && bytes.get(at + length).is_some_and(u8::is_ascii_alphanumeric);
                     if !more {
-                        memory.append(word, out, |out| encode(&text[at..at + length], out))?;
+                        memory.append(word, out, |out| {
+                            self.pieces.append(word, length, out);
+                            Ok(())
+                        })?;
                         at += length;
                     } else {
                         let rest = bytes[at..].iter().position(|byte| !byte.is_ascii_alphanumeric());
@@ -218,11 +218,25 @@ impl BertWords {
     }
 }
 
+/// A place for a word among `count`, a power of two and at least 2.
+#[inline(always)]
+pub(super) fn place(word: u128, count: usize) -> usize {
+    let (low, high) = (word as u64, (word >> 64) as u64);
+    let mixed = (low ^ high.wrapping_mul(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+    (mixed >> (64 - count.trailing_zeros())) as usize
+}
+
 /// The bytes, zeros after them.
-fn padded(bytes: &[u8]) -> u128 {
+pub(super) fn padded(bytes: &[u8]) -> u128 {
     let mut all = [0; LONGEST];
     all[..bytes.len()].copy_from_slice(bytes);
     u128::from_le_bytes(all)
+}
+
+/// The first `length` bytes of a word, at most sixteen.
+#[inline(always)]
+pub(super) fn first(word: u128, length: usize) -> u128 {
+    if length >= LONGEST { word } else { word & !(u128::MAX << (8 * length)) }
 }
 
 /// Sixteen bytes of a text from any place on, zeros after its end.
@@ -254,8 +268,7 @@ impl<'a> Windows<'a> {
         let others = u128::from(!alphanumeric(low) & TOPS) | u128::from(!alphanumeric(high) & TOPS) << 64;
         let length = (others.trailing_zeros() / 8) as usize;
         let lowered = window | u128::from(lower) << 64 | u128::from(lower);
-        let kept = if length == LONGEST { u128::MAX } else { !(u128::MAX << (8 * length)) };
-        (lowered & kept, length)
+        (first(lowered, length), length)
     }
 }
 

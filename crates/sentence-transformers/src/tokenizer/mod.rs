@@ -2,6 +2,7 @@
 
 mod bert_words;
 mod definition;
+mod pieces;
 mod settings;
 
 use std::collections::BTreeSet;

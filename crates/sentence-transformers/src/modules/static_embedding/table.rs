@@ -2,18 +2,16 @@
 
 use std::path::Path;
 
-use half::slice::HalfFloatSliceExt as _;
 use half::{bf16, f16};
 use st_encoder::{DataType, TensorSource, Weights};
+use st_native::{RowElement, RowSum};
 
 use crate::{Error, ErrorKind, Result};
 
 /// Names of the table in its file, first to last: the original's, model2vec's.
 const TABLE_NAMES: [&str; 2] = ["embedding.weight", "embeddings"];
-/// Rows that are added in one pass over the sum.
-const BLOCK: usize = 8;
-/// Columns that are converted at a time.
-const COLUMNS: usize = 256;
+/// Rows that are handed to the kernel at a time.
+const BLOCK: usize = 32;
 
 /// A table of token vectors `[rows, width]`, with a row number and a weight per token where the file has them.
 #[derive(Debug)]
@@ -27,6 +25,7 @@ pub(super) struct Table {
     mapping: Option<Vec<u32>>,
     /// Factor of each token.
     factors: Option<Vec<f32>>,
+    kernel: RowSum,
 }
 
 /// Where the numbers are and what they are.
@@ -100,7 +99,7 @@ impl Table {
                 Some(tensor.to_f32()?.into_owned())
             }
         };
-        Ok(Self { weights, name, elements, rows, width, mapping, factors })
+        Ok(Self { weights, name, elements, rows, width, mapping, factors, kernel: RowSum::detect() })
     }
 
     /// Components of a vector.
@@ -142,26 +141,17 @@ impl Table {
         raw.ok_or_else(|| Error::new(ErrorKind::Weights, format!("{} has changed", self.weights.path().display())))
     }
 
-    fn sum<E: Element, T: Copy + Into<u32>>(&self, table: &[E], tokens: &[T], out: &mut [f32]) -> Result<()> {
-        let (blocks, rest) = tokens.as_chunks::<BLOCK>();
-        for block in blocks {
-            let mut rows = [&[][..]; BLOCK];
-            let mut factors = [1.0; BLOCK];
+    fn sum<E: RowElement, T: Copy + Into<u32>>(&self, table: &[E], tokens: &[T], out: &mut [f32]) -> Result<()> {
+        let mut rows = [&[][..]; BLOCK];
+        let mut factors = [1.0; BLOCK];
+        for block in tokens.chunks(BLOCK) {
             for ((row, factor), &token) in rows.iter_mut().zip(&mut factors).zip(block) {
                 (*row, *factor) = self.row(table, token.into())?;
             }
-            if self.factors.is_some() {
-                E::add_scaled(rows, factors, out);
-            } else {
-                E::add(rows, out);
-            }
-        }
-        for &token in rest {
-            let (row, factor) = self.row(table, token.into())?;
-            if self.factors.is_some() {
-                E::add_scaled([row], [factor], out);
-            } else {
-                E::add([row], out);
+            let rows = &rows[..block.len()];
+            match &self.factors {
+                None => self.kernel.add(rows, out),
+                Some(_) => self.kernel.add_scaled(rows, &factors[..block.len()], out),
             }
         }
         Ok(())
@@ -195,72 +185,3 @@ impl Table {
 fn whole<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> i64) -> Option<Vec<u32>> {
     bytes.as_chunks::<N>().0.iter().map(|&bytes| u32::try_from(number(bytes)).ok()).collect()
 }
-
-/// A number of a table.
-trait Element: bytemuck::AnyBitPattern {
-    /// Adds rows to a sum, the first row first.
-    fn add<const N: usize>(rows: [&[Self]; N], sum: &mut [f32]);
-    /// Adds rows times factors to a sum, the first row first.
-    fn add_scaled<const N: usize>(rows: [&[Self]; N], factors: [f32; N], sum: &mut [f32]);
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    fn add<const N: usize>(rows: [&[Self]; N], sum: &mut [f32]) {
-        let rows = rows.map(|row| &row[..sum.len()]);
-        for (column, sum) in sum.iter_mut().enumerate() {
-            *sum = rows.iter().fold(*sum, |sum, row| sum + row[column]);
-        }
-    }
-
-    #[inline(always)]
-    fn add_scaled<const N: usize>(rows: [&[Self]; N], factors: [f32; N], sum: &mut [f32]) {
-        let rows = rows.map(|row| &row[..sum.len()]);
-        for (column, sum) in sum.iter_mut().enumerate() {
-            *sum = rows.iter().zip(&factors).fold(*sum, |sum, (row, factor)| sum + row[column] * factor);
-        }
-    }
-}
-
-/// The rows of other types are converted block by block and then added.
-macro_rules! converted_element {
-    ($type:ty, $convert:expr) => {
-        impl Element for $type {
-            #[inline(always)]
-            fn add<const N: usize>(rows: [&[Self]; N], sum: &mut [f32]) {
-                let mut block = [0f32; COLUMNS];
-                for row in rows {
-                    for (row, sum) in row.chunks(COLUMNS).zip(sum.chunks_mut(COLUMNS)) {
-                        let block = &mut block[..row.len()];
-                        $convert(row, block);
-                        f32::add([&*block], sum);
-                    }
-                }
-            }
-
-            #[inline(always)]
-            fn add_scaled<const N: usize>(rows: [&[Self]; N], factors: [f32; N], sum: &mut [f32]) {
-                let mut block = [0f32; COLUMNS];
-                for (row, factor) in rows.into_iter().zip(factors) {
-                    for (row, sum) in row.chunks(COLUMNS).zip(sum.chunks_mut(COLUMNS)) {
-                        let block = &mut block[..row.len()];
-                        $convert(row, block);
-                        f32::add_scaled([&*block], [factor], sum);
-                    }
-                }
-            }
-        }
-    };
-}
-
-converted_element!(f16, |row: &[f16], block: &mut [f32]| row.convert_to_f32_slice(block));
-converted_element!(bf16, |row: &[bf16], block: &mut [f32]| {
-    for (number, out) in row.iter().zip(block) {
-        *out = f32::from_bits(u32::from(number.to_bits()) << 16);
-    }
-});
-converted_element!(i8, |row: &[i8], block: &mut [f32]| {
-    for (number, out) in row.iter().zip(block) {
-        *out = f32::from(*number);
-    }
-});
