@@ -19,9 +19,11 @@ mod kernels;
 mod layers;
 mod load;
 mod memory;
+mod row_sum;
 mod scratch;
 mod split;
 mod table;
 
 pub use backend::NativeBackend;
 pub use instructions::InstructionSet;
+pub use row_sum::{RowElement, RowSum};
