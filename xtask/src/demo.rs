@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     let corpus = scratch.join("corpus.txt");
     fs::write(&corpus, texts.join("\n") + "\n").with_context(|| format!("cannot write {}", corpus.display()))?;
     println!("{} texts", texts.len());
-    process::run(command("search").arg("--corpus").arg(&corpus).args(&wishes.queries))
+    process::run(command("search").args(["--top-k", "3"]).arg("--corpus").arg(&corpus).args(&wishes.queries))
 }
 
 fn read_arguments(arguments: &[String]) -> Result<Wishes> {
