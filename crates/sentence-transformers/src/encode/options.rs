@@ -52,6 +52,12 @@ impl EncodeOptions {
         self
     }
 
+    /// The prompt that these options choose.
+    #[must_use]
+    pub fn chosen_prompt(&self) -> &Prompt {
+        &self.prompt
+    }
+
     /// Most texts that the encoder is given at once. Vectors do not depend on it; by default the number of tokens
     /// decides.
     #[must_use]
