@@ -10,6 +10,7 @@ use crate::layers::{Run, padded};
 use crate::load::Network;
 use crate::scratch::{Activations, lend};
 use crate::split::{Shared, Split};
+use crate::stages::{Stage, begin, done};
 
 /// An encoder with packed weights.
 #[derive(Debug)]
@@ -116,7 +117,9 @@ impl NativeEncoder {
         let stride = padded(self.info.hidden);
         let result_rows = results[sequences.start]..results[sequences.end];
         lend(|memory: &mut Activations| {
+            begin();
             self.network.embeddings.apply(run, batch, sequences, stride, memory);
+            done(Stage::Embed);
             let blocks = self.network.blocks.len();
             let state = |layer: usize, memory: &Activations, compact: bool| {
                 if let Some(layer) = target.layers.get(layer) {
@@ -135,6 +138,7 @@ impl NativeEncoder {
             }
             state(blocks, memory, compact);
             self.write(target.data, &result_rows, &memory.hidden, stride, &offsets, target.first_only && !compact);
+            done(Stage::Write);
         });
     }
 

@@ -17,11 +17,13 @@ mod encoder;
 mod instructions;
 mod kernels;
 mod layers;
+pub mod limits;
 mod load;
 mod memory;
 mod row_sum;
 mod scratch;
 mod split;
+mod stages;
 mod table;
 
 pub use backend::NativeBackend;

@@ -28,9 +28,9 @@ pub(crate) struct Activations {
 pub(crate) struct Piece {
     /// Inner activations of a block of rows.
     pub(crate) inner: Buffer<f32>,
-    /// Transposed keys of a head.
-    pub(crate) keys: Buffer<f32>,
-    /// Scores of some queries.
+    /// Transposed queries of a head.
+    pub(crate) transposed: Buffer<f32>,
+    /// Scores of some queries, key by key.
     pub(crate) scores: Buffer<f32>,
     /// Bias by distance.
     pub(crate) bias: Buffer<f32>,
@@ -61,7 +61,7 @@ impl Kept for Activations {
 
 impl Kept for Piece {
     fn bytes(&self) -> usize {
-        [&self.inner, &self.keys, &self.scores, &self.bias].iter().map(|buffer| buffer.bytes()).sum()
+        [&self.inner, &self.transposed, &self.scores, &self.bias].iter().map(|buffer| buffer.bytes()).sum()
     }
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
@@ -93,13 +93,13 @@ mod tests {
     #[test]
     fn memory_comes_back_and_nests() {
         let first = lend::<Piece, _>(|piece| {
-            piece.keys.reserve(100);
-            let inner = lend::<Piece, _>(|other| other.keys.len());
+            piece.transposed.reserve(100);
+            let inner = lend::<Piece, _>(|other| other.transposed.len());
             assert_eq!(inner, 0);
-            piece.keys.as_ptr() as usize
+            piece.transposed.as_ptr() as usize
         });
-        lend::<Piece, _>(|piece| assert_eq!(piece.keys.as_ptr() as usize, first));
-        lend::<Piece, _>(|piece| piece.keys.reserve(KEPT));
-        lend::<Piece, _>(|piece| assert!(piece.keys.len() < KEPT));
+        lend::<Piece, _>(|piece| assert_eq!(piece.transposed.as_ptr() as usize, first));
+        lend::<Piece, _>(|piece| piece.transposed.reserve(KEPT));
+        lend::<Piece, _>(|piece| assert!(piece.transposed.len() < KEPT));
     }
 }

@@ -1,4 +1,7 @@
 //! Attention of one sequence over the query heads that share one key and value head.
+//!
+//! Scores are computed with one key per row and one query per lane, so that the softmax, which runs over keys, needs no
+//! sum or maximum across a vector's lanes.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
 use std::ops::Range;
@@ -34,21 +37,21 @@ pub(crate) struct AttentionCall {
     pub(crate) output_stride: usize,
     /// Factor on the scores, times log₂ e.
     pub(crate) scale: f32,
-    /// Per head of the group, what is added to the scores by distance, times log₂ e: from distance `1 − tokens` (key
-    /// before query) to `tokens − 1`, then padding up to `bias_stride`. Null without.
+    /// Per head of the group, what is added to the scores by distance, times log₂ e: from `tokens − 1` (key after query)
+    /// down to `1 − tokens`, then room for a block of queries. Null without.
     pub(crate) bias: *const f32,
-    /// Numbers from one head's bias to the next, at least `2 · tokens + STEP`.
+    /// Numbers from one head's bias to the next, at least `2 · tokens + QUERIES`.
     pub(crate) bias_stride: usize,
     /// Which keys a query sees.
     pub(crate) mask: AttentionMask,
-    /// Room for the transposed keys: `head` rows of `tokens` rounded up to [`super::STEP`].
-    pub(crate) keys: *mut f32,
-    /// Room for the scores: 8 rows of `tokens` rounded up to [`super::STEP`].
+    /// Room for `head` rows of [`QUERIES`] numbers.
+    pub(crate) transposed: *mut f32,
+    /// Room for `tokens` rows of [`QUERIES`] scores.
     pub(crate) scores: *mut f32,
 }
 
-/// Rows of scores that a call needs room for.
-pub(crate) const SCORE_ROWS: usize = 8;
+/// Queries in a block, at most; two of the widest vectors.
+pub(crate) const QUERIES: usize = 32;
 
 /// An attention kernel.
 ///
@@ -58,7 +61,7 @@ pub(crate) type AttentionKernel = unsafe fn(&AttentionCall);
 
 /// Keys that query `row` sees.
 #[inline(always)]
-fn visible(mask: AttentionMask, row: usize, tokens: usize) -> Range<usize> {
+fn keys_of(mask: AttentionMask, row: usize, tokens: usize) -> Range<usize> {
     match mask {
         AttentionMask::Full => 0..tokens,
         AttentionMask::Causal => 0..row + 1,
@@ -69,127 +72,178 @@ fn visible(mask: AttentionMask, row: usize, tokens: usize) -> Range<usize> {
     }
 }
 
+/// Queries that see key `row`.
+#[inline(always)]
+fn queries_of(mask: AttentionMask, row: usize) -> Range<usize> {
+    match mask {
+        AttentionMask::Full => 0..usize::MAX,
+        AttentionMask::Causal => row..usize::MAX,
+        AttentionMask::CausalWindow { reach } => row..row.saturating_add(reach).saturating_add(1),
+        AttentionMask::Window { reach } => row.saturating_sub(reach)..row.saturating_add(reach).saturating_add(1),
+    }
+}
+
 #[inline(always)]
 pub(super) unsafe fn attend<V: Vector>(call: &AttentionCall) {
-    let (tokens, head, lanes) = (call.tokens, call.head, V::LANES);
-    let width = tokens.next_multiple_of(super::STEP);
-    // SAFETY: the caller's promise; see `AttentionKernel`. Rows past the last token are not read.
-    unsafe {
-        for token in (0..tokens).step_by(lanes) {
-            for component in (0..head).step_by(lanes) {
-                let from = call.key.add(token * call.stride + component);
-                let to = call.keys.add(component * width + token);
-                V::transpose(from, call.stride, lanes.min(tokens - token), to, width);
-            }
-        }
-        let most = V::strip_rows();
-        for member in 0..call.group {
-            let query = call.query.add(member * head);
-            let output = call.output.add(member * head);
-            let tiles = call.queries.div_ceil(most);
-            let mut first = 0;
-            for tile in 0..tiles {
-                let rows = (call.queries - first).div_ceil(tiles - tile);
-                let seen = visible(call.mask, first, tokens).start..visible(call.mask, first + rows - 1, tokens).end;
-                let (start, end) = (seen.start / lanes * lanes, seen.end.next_multiple_of(lanes));
-                let mut column = start;
-                while column < end {
-                    let vectors = match (end - column) / lanes {
-                        1 => 1,
-                        2 | 4 => 2,
-                        _ => 3,
-                    };
-                    V::strip(rows, vectors)(&StripCall {
-                        depth: head,
-                        left: query.add(first * call.stride),
-                        left_stride: call.stride,
-                        right: call.keys.add(column),
-                        right_stride: width,
-                        output: call.scores.add(column),
-                        output_stride: width,
-                    });
-                    column += vectors * lanes;
+    for member in 0..call.group {
+        let mut first = 0;
+        while first < call.queries {
+            let left = (call.queries - first).div_ceil(V::LANES);
+            // SAFETY: the caller's promise; see `AttentionKernel`.
+            unsafe {
+                if left == 1 {
+                    block::<V, 1>(call, member, first);
+                    first += V::LANES;
+                } else {
+                    block::<V, 2>(call, member, first);
+                    first += 2 * V::LANES;
                 }
-                let mut inverse = [0.0f32; SCORE_ROWS];
-                for (row, inverse) in inverse.iter_mut().enumerate().take(rows) {
-                    let scores = call.scores.add(row * width);
-                    let bias = if call.bias.is_null() {
-                        call.bias
-                    } else {
-                        call.bias.add(member * call.bias_stride + tokens - 1 - (first + row))
-                    };
-                    let seen = visible(call.mask, first + row, tokens);
-                    *inverse = 1.0 / softmax_powers::<V>(scores, start..end, seen, call.scale, bias);
-                }
-                let target = output.add(first * call.output_stride);
-                let mut component = 0;
-                while component < head {
-                    let vectors = ((head - component) / lanes).min(2);
-                    V::strip(rows, vectors)(&StripCall {
-                        depth: seen.len(),
-                        left: call.scores.add(seen.start),
-                        left_stride: width,
-                        right: call.value.add(seen.start * call.stride + component),
-                        right_stride: call.stride,
-                        output: target.add(component),
-                        output_stride: call.output_stride,
-                    });
-                    component += vectors * lanes;
-                }
-                for (row, &inverse) in inverse.iter().enumerate().take(rows) {
-                    for component in (0..head).step_by(lanes) {
-                        let at = target.add(row * call.output_stride + component);
-                        V::load(at).mul(V::splat(inverse)).store(at);
-                    }
-                }
-                first += rows;
             }
         }
     }
 }
 
-/// Turns a row of scores into powers `2^(score·scale + bias − largest)`, 0 where nothing is seen, and returns their sum.
+/// The queries of `VECTORS` vectors from `first` on.
 #[inline(always)]
-unsafe fn softmax_powers<V: Vector>(
+unsafe fn block<V: Vector, const VECTORS: usize>(call: &AttentionCall, member: usize, first: usize) {
+    let (tokens, head, lanes) = (call.tokens, call.head, V::LANES);
+    let width = VECTORS * lanes;
+    let rows = width.min(call.queries - first);
+    let keys = keys_of(call.mask, first, tokens).start..keys_of(call.mask, first + rows - 1, tokens).end;
+    // SAFETY: the caller's promise; see `AttentionKernel`. Rows past the last query are not read.
+    unsafe {
+        let query = call.query.add(member * head + first * call.stride);
+        for vector in 0..rows.div_ceil(lanes) {
+            for component in (0..head).step_by(lanes) {
+                let from = query.add(vector * lanes * call.stride + component);
+                let to = call.transposed.add(component * width + vector * lanes);
+                V::transpose(from, call.stride, lanes.min(rows - vector * lanes), to, width);
+            }
+        }
+        let strips = V::strips();
+        tiles(keys.len(), strips[0][0].len(), |start, height| {
+            strips[0][VECTORS - 1][height - 1](&StripCall {
+                depth: head,
+                left: call.key.add((keys.start + start) * call.stride),
+                left_stride: call.stride,
+                right: call.transposed,
+                right_stride: width,
+                output: call.scores.add(start * width),
+                output_stride: width,
+            });
+        });
+        let bias =
+            if call.bias.is_null() { call.bias } else { call.bias.add(member * call.bias_stride + tokens - 1 + first) };
+        let sums = softmax_powers::<V, VECTORS>(call.scores, keys.clone(), first, call.mask, call.scale, bias);
+        let mut inverse = [0.0f32; QUERIES];
+        for (v, sum) in sums.iter().enumerate() {
+            V::splat(1.0).div(*sum).store(inverse.as_mut_ptr().add(v * lanes));
+        }
+        let output = call.output.add(member * head + first * call.output_stride);
+        let value = call.value.add(keys.start * call.stride);
+        tiles(rows, strips[1][0].len(), |start, height| {
+            let mut component = 0;
+            while component < head {
+                let vectors = ((head - component) / lanes).min(2);
+                strips[1][vectors - 1][height - 1](&StripCall {
+                    depth: keys.len(),
+                    left: call.scores.add(start),
+                    left_stride: width,
+                    right: value.add(component),
+                    right_stride: call.stride,
+                    output: output.add(start * call.output_stride + component),
+                    output_stride: call.output_stride,
+                });
+                component += vectors * lanes;
+            }
+        });
+        for (row, &inverse) in inverse.iter().enumerate().take(rows) {
+            for component in (0..head).step_by(lanes) {
+                let at = output.add(row * call.output_stride + component);
+                V::load(at).mul(V::splat(inverse)).store(at);
+            }
+        }
+    }
+}
+
+/// Cuts `count` rows into tiles of nearly equal height, at most `most`.
+#[inline(always)]
+fn tiles(count: usize, most: usize, mut work: impl FnMut(usize, usize)) {
+    let tiles = count.div_ceil(most);
+    let mut start = 0;
+    for tile in 0..tiles {
+        let height = (count - start).div_ceil(tiles - tile);
+        work(start, height);
+        start += height;
+    }
+}
+
+/// Turns scores into powers `2^(score·scale + bias − largest)`, 0 where a query does not see a key, and returns the sums
+/// over the keys.
+#[inline(always)]
+unsafe fn softmax_powers<V: Vector, const VECTORS: usize>(
     scores: *mut f32,
-    columns: Range<usize>,
-    seen: Range<usize>,
+    keys: Range<usize>,
+    first: usize,
+    mask: AttentionMask,
     scale: f32,
     bias: *const f32,
-) -> f32 {
-    // SAFETY: the caller has a score in every column, and a bias where there is one.
+) -> [V; VECTORS] {
+    let width = VECTORS * V::LANES;
+    // SAFETY: the caller has a row of scores for every key, and a bias for every distance where there is one.
     unsafe {
-        let scale = V::splat(scale);
         let hidden = V::splat(f32::NEG_INFINITY);
-        let mut largest = hidden;
-        let plain = bias.is_null() && seen.start <= columns.start;
-        for column in columns.clone().step_by(V::LANES) {
-            let at = scores.add(column);
-            let mut score = V::load(at);
-            if !bias.is_null() {
-                score = score.mul_add(scale, V::load(bias.add(column)));
+        let mut factor = V::splat(scale);
+        let mut largest = [hidden; VECTORS];
+        if bias.is_null() && mask == AttentionMask::Full {
+            let mut other = [hidden; VECTORS];
+            let pairs = keys.len() / 2;
+            for pair in 0..pairs {
+                let at = scores.add(2 * pair * width);
+                for v in 0..VECTORS {
+                    largest[v] = largest[v].max(V::load(at.add(v * V::LANES)));
+                    other[v] = other[v].max(V::load(at.add(width + v * V::LANES)));
+                }
             }
-            let inside = seen.end.saturating_sub(column);
-            if inside < V::LANES {
-                score = score.first_then(inside, hidden);
+            for v in 0..VECTORS {
+                largest[v] = largest[v].max(other[v]);
+                if keys.len() % 2 == 1 {
+                    largest[v] = largest[v].max(V::load(scores.add(2 * pairs * width + v * V::LANES)));
+                }
+                largest[v] = largest[v].mul(factor);
             }
-            if seen.start > column {
-                score = hidden.first_then((seen.start - column).min(V::LANES), score);
+        } else {
+            for (row, key) in keys.clone().enumerate() {
+                let seen = queries_of(mask, key);
+                for (v, largest) in largest.iter_mut().enumerate() {
+                    let at = scores.add(row * width + v * V::LANES);
+                    let query = first + v * V::LANES;
+                    let mut score = V::load(at).mul(factor);
+                    if !bias.is_null() {
+                        score = score.add(V::load(bias.wrapping_add(v * V::LANES).wrapping_sub(key)));
+                    }
+                    if seen.start > query {
+                        score = hidden.first_then((seen.start - query).min(V::LANES), score);
+                    }
+                    if seen.end < query + V::LANES {
+                        score = score.first_then(seen.end.saturating_sub(query), hidden);
+                    }
+                    score.store(at);
+                    *largest = largest.max(score);
+                }
             }
-            if !plain || inside < V::LANES {
-                score.store(at);
-            }
-            largest = largest.max(score);
+            factor = V::splat(1.0);
         }
-        let factor = if bias.is_null() { scale } else { V::splat(1.0) };
-        let shift = V::splat(-largest.largest()).mul(factor);
-        let mut sum = V::splat(0.0);
-        for column in columns.step_by(V::LANES) {
-            let at = scores.add(column);
-            let power = exp2(V::load(at).mul_add(factor, shift));
-            power.store(at);
-            sum = sum.add(power);
+        let shift = largest.map(|largest| V::splat(0.0).sub(largest));
+        let mut sums = [V::splat(0.0); VECTORS];
+        for row in 0..keys.len() {
+            for v in 0..VECTORS {
+                let at = scores.add(row * width + v * V::LANES);
+                let power = exp2(V::load(at).mul_add(factor, shift[v]));
+                power.store(at);
+                sums[v] = sums[v].add(power);
+            }
         }
-        sum.sum()
+        sums
     }
 }

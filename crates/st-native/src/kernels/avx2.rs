@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::strip::StripKernel;
+use super::strip::Strips;
 use super::vector::Vector;
 
 impl Vector for __m256 {
@@ -40,11 +40,6 @@ impl Vector for __m256 {
             let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
             _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)))
         }
-        largest(self) -> f32 {
-            let half = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
-            let quarter = _mm_max_ps(half, _mm_movehl_ps(half, half));
-            _mm_cvtss_f32(_mm_max_ss(quarter, _mm_movehdup_ps(quarter)))
-        }
         transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) -> () {
             let mut r = [_mm256_setzero_ps(); 8];
             for (i, row) in r.iter_mut().enumerate() {
@@ -70,18 +65,14 @@ impl Vector for __m256 {
         }
     }
 
-    fn strip(rows: usize, vectors: usize) -> StripKernel {
-        STRIPS[vectors - 1][rows - 1]
-    }
-
-    fn strip_rows() -> usize {
-        STRIPS[0].len()
+    fn strips() -> &'static Strips {
+        &STRIPS
     }
 }
 
 super::kernels! {
     vector: __m256,
     tile: [1, 2, 3, 4] x [1, 2, 3],
-    strip: [1, 2, 3, 4],
+    strip: [1, 2, 3, 4, 5, 6],
     #[target_feature(enable = "avx2,fma,f16c")]
 }

@@ -3,7 +3,7 @@
 
 use std::arch::x86_64::*;
 
-use super::strip::StripKernel;
+use super::strip::Strips;
 use super::vector::Vector;
 
 impl Vector for __m512 {
@@ -30,7 +30,6 @@ impl Vector for __m512 {
             _mm512_mask_blend_ps(if count >= 16 { 0xffff } else { (1u16 << count) - 1 }, other, self)
         }
         sum(self) -> f32 { _mm512_reduce_add_ps(self) }
-        largest(self) -> f32 { _mm512_reduce_max_ps(self) }
         transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) -> () {
             let mut r = [_mm512_setzero_ps(); 16];
             for (i, row) in r.iter_mut().enumerate() {
@@ -67,12 +66,8 @@ impl Vector for __m512 {
         }
     }
 
-    fn strip(rows: usize, vectors: usize) -> StripKernel {
-        STRIPS[vectors - 1][rows - 1]
-    }
-
-    fn strip_rows() -> usize {
-        STRIPS[0].len()
+    fn strips() -> &'static Strips {
+        &STRIPS
     }
 
     #[expect(clippy::pointers_in_nomem_asm_block, reason = "the pointer is not followed")]
@@ -88,6 +83,6 @@ impl Vector for __m512 {
 super::kernels! {
     vector: __m512,
     tile: [1, 2, 3, 4, 5, 6, 7, 8, 9] x [1, 2, 3],
-    strip: [1, 2, 3, 4, 5, 6, 7, 8],
+    strip: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
     #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl")]
 }

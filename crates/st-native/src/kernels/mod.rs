@@ -16,6 +16,7 @@ mod avx2;
 mod avx512;
 mod exponential;
 pub(crate) mod norm;
+pub(crate) mod peak;
 mod portable;
 pub(crate) mod strip;
 pub(crate) mod tile;
@@ -46,6 +47,7 @@ pub(crate) struct Kernels {
     pub(crate) normalise: norm::NormKernel,
     pub(crate) attend: attention::AttentionKernel,
     pub(crate) transpose: TransposeKernel,
+    pub(crate) peak: peak::PeakKernel,
 }
 
 impl Kernels {
@@ -75,6 +77,21 @@ impl Kernels {
         self.tiles_f32[0].len()
     }
 }
+
+/// Writes a loop over `0..count` out, for `count ≤ 12` known when compiling. Sums stay in registers only when the compiler
+/// sees every index as a number, and it does not unroll loops of this size by itself.
+macro_rules! unrolled {
+    ($index:ident in 0..$count:expr => $body:block) => {
+        super::unrolled!(@each $index, $count, $body, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+    };
+    (@each $index:ident, $count:expr, $body:block, $($number:literal),*) => {
+        $(if $number < $count {
+            let $index: usize = $number;
+            $body
+        })*
+    };
+}
+use unrolled;
 
 /// Implements methods of [`vector::Vector`] by intrinsics.
 #[cfg(target_arch = "x86_64")]
@@ -108,11 +125,16 @@ macro_rules! kernels {
         strip: $strips:tt,
         #[$feature:meta]
     ) => {
-        /// Strip kernels by vectors − 1 and rows − 1.
-        pub(super) static STRIPS: [&[StripKernel]; 3] = [
-            &super::kernels!(@strips $vector, 1, $strips, #[$feature]),
-            &super::kernels!(@strips $vector, 2, $strips, #[$feature]),
-            &super::kernels!(@strips $vector, 3, $strips, #[$feature]),
+        /// This vector's strips.
+        pub(super) static STRIPS: Strips = [
+            [
+                &super::kernels!(@strips $vector, false, 1, $strips, #[$feature]),
+                &super::kernels!(@strips $vector, false, 2, $strips, #[$feature]),
+            ],
+            [
+                &super::kernels!(@strips $vector, true, 1, $strips, #[$feature]),
+                &super::kernels!(@strips $vector, true, 2, $strips, #[$feature]),
+            ],
         ];
 
         pub(super) static KERNELS: super::Kernels = super::Kernels {
@@ -146,6 +168,14 @@ macro_rules! kernels {
                 }
                 attend
             },
+            peak: {
+                #[$feature]
+                unsafe fn peak(turns: usize) -> f32 {
+                    // SAFETY: the caller's promise is the kernel's.
+                    unsafe { super::peak::peak::<$vector>(turns) }
+                }
+                peak
+            },
             transpose: {
                 #[$feature]
                 unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
@@ -169,16 +199,16 @@ macro_rules! kernels {
         }
         tile as super::tile::TileKernel
     }};
-    (@strips $vector:ty, $vectors:literal, [$($rows:literal),*], #[$feature:meta]) => {
+    (@strips $vector:ty, $transposed:literal, $vectors:literal, [$($rows:literal),*], #[$feature:meta]) => {
         [$({
-            super::kernels!(@strip $vector, $rows, $vectors, #[$feature])
+            super::kernels!(@strip $vector, $transposed, $rows, $vectors, #[$feature])
         }),*]
     };
-    (@strip $vector:ty, $rows:literal, $vectors:literal, #[$feature:meta]) => {{
+    (@strip $vector:ty, $transposed:literal, $rows:literal, $vectors:literal, #[$feature:meta]) => {{
         #[$feature]
         unsafe fn strip(call: &super::strip::StripCall) {
             // SAFETY: the caller's promise is the kernel's.
-            unsafe { super::strip::strip::<$vector, $rows, $vectors>(call) }
+            unsafe { super::strip::strip::<$vector, $transposed, $rows, $vectors>(call) }
         }
         strip as super::strip::StripKernel
     }};

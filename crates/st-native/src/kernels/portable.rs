@@ -1,7 +1,7 @@
 //! Kernels of plain Rust.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
-use super::strip::StripKernel;
+use super::strip::Strips;
 use super::vector::Lanes;
 
 super::kernels! {

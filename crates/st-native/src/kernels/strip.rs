@@ -1,6 +1,7 @@
 //! The strip: a small product of two matrices that are not packed, for attention.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
+use super::unrolled;
 use super::vector::Vector;
 
 /// `output[r][c] = Σ left[r][k] · right[k][c]` for a kernel's rows and columns.
@@ -8,9 +9,9 @@ use super::vector::Vector;
 pub(crate) struct StripCall {
     /// Terms of every sum.
     pub(crate) depth: usize,
-    /// First row of the left matrix.
+    /// The left matrix; row-major, or depth by depth where a kernel takes it transposed.
     pub(crate) left: *const f32,
-    /// Numbers from one of its rows to the next.
+    /// Numbers from one row (where transposed, one depth) of it to the next.
     pub(crate) left_stride: usize,
     /// First row of the right matrix.
     pub(crate) right: *const f32,
@@ -28,29 +29,34 @@ pub(crate) struct StripCall {
 /// The pointers must be valid for the rows and columns of the kernel.
 pub(crate) type StripKernel = unsafe fn(&StripCall);
 
+/// Strip kernels by whether the left matrix is transposed, by vectors − 1 and rows − 1.
+pub(crate) type Strips = [[&'static [StripKernel]; 2]; 2];
+
 #[inline(always)]
-pub(super) unsafe fn strip<V: Vector, const ROWS: usize, const VECTORS: usize>(call: &StripCall) {
+pub(super) unsafe fn strip<V: Vector, const TRANSPOSED: bool, const ROWS: usize, const VECTORS: usize>(
+    call: &StripCall,
+) {
     // SAFETY: the caller's promise; see `StripKernel`.
     unsafe {
+        let (row_step, depth_step) = if TRANSPOSED { (1, call.left_stride) } else { (call.left_stride, 1) };
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
+        let left = |group: usize| call.left.wrapping_add(3 * group * row_step);
+        let mut lefts = [left(0), left(1), left(2), left(3)];
         let mut right = call.right;
-        for k in 0..call.depth {
+        for _ in 0..call.depth {
             let mut columns = [V::splat(0.0); VECTORS];
-            for (v, column) in columns.iter_mut().enumerate() {
-                *column = V::load(right.add(v * V::LANES));
-            }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let left = V::splat(*call.left.add(row * call.left_stride + k));
-                for (sum, column) in sums.iter_mut().zip(&columns) {
-                    *sum = left.mul_add(*column, *sum);
-                }
-            }
+            unrolled!(v in 0..VECTORS => { columns[v] = V::load(right.add(v * V::LANES)); });
+            unrolled!(row in 0..ROWS => {
+                let left = V::splat(*lefts[row / 3].add(row % 3 * row_step));
+                unrolled!(v in 0..VECTORS => { sums[row][v] = left.mul_add(columns[v], sums[row][v]); });
+            });
             right = right.wrapping_add(call.right_stride);
-        }
-        for (row, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
-                sum.store(call.output.add(row * call.output_stride + v * V::LANES));
+            for left in &mut lefts[..ROWS.div_ceil(3)] {
+                *left = V::in_register(left.wrapping_add(depth_step));
             }
         }
+        unrolled!(row in 0..ROWS => {
+            unrolled!(v in 0..VECTORS => { sums[row][v].store(call.output.add(row * call.output_stride + v * V::LANES)); });
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! The tile of a product: a few rows times one panel of packed weights, all sums in registers.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
+use super::unrolled;
 use super::vector::Vector;
 
 /// What one tile works on.
@@ -99,47 +100,41 @@ pub(super) unsafe fn tile<V: Vector, W: Stored, const ROWS: usize, const VECTORS
     unsafe {
         let stride = call.input_stride;
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
-        for v in 0..VECTORS {
+        unrolled!(v in 0..VECTORS => {
             let bias = V::load(call.bias.add(v * V::LANES));
-            for row in &mut sums {
-                row[v] = bias;
-            }
-        }
-        let mut inputs: [*const f32; 3] = std::array::from_fn(|group| call.input.wrapping_add(3 * group * stride));
+            unrolled!(row in 0..ROWS => { sums[row][v] = bias; });
+        });
+        let input = |group: usize| call.input.wrapping_add(3 * group * stride);
+        let mut inputs = [input(0), input(1), input(2), input(3)];
         let mut panel = call.panel.cast::<W::Number>();
         let mut ahead = call.ahead;
         for _ in 0..call.depth / UNROLL {
-            for u in 0..UNROLL {
+            unrolled!(u in 0..UNROLL => {
                 let mut weights = [V::splat(0.0); VECTORS];
-                for (v, weight) in weights.iter_mut().enumerate() {
-                    *weight = W::load::<V>(panel.add((u * VECTORS + v) * V::LANES));
-                }
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let input = V::splat(*inputs[row / 3].add((row % 3) * stride + u));
-                    for (sum, weight) in sums.iter_mut().zip(&weights) {
-                        *sum = input.mul_add(*weight, *sum);
-                    }
-                }
-            }
+                unrolled!(v in 0..VECTORS => { weights[v] = W::load::<V>(panel.add((u * VECTORS + v) * V::LANES)); });
+                unrolled!(row in 0..ROWS => {
+                    let input = V::splat(*inputs[row / 3].add(row % 3 * stride + u));
+                    unrolled!(v in 0..VECTORS => { sums[row][v] = input.mul_add(weights[v], sums[row][v]); });
+                });
+            });
             prefetch(ahead);
             ahead = ahead.wrapping_add(64);
-            for (group, input) in inputs.iter_mut().enumerate() {
-                if 3 * group < ROWS {
-                    *input = V::in_register(input.wrapping_add(UNROLL));
-                }
+            for input in &mut inputs[..ROWS.div_ceil(3)] {
+                *input = V::in_register(input.wrapping_add(UNROLL));
             }
             panel = panel.add(UNROLL * VECTORS * V::LANES);
         }
-        for (row, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
+        unrolled!(row in 0..ROWS => {
+            unrolled!(v in 0..VECTORS => {
                 let output = call.output.add(row * call.output_stride + v * V::LANES);
+                let sum = sums[row][v];
                 match call.finish {
                     Finish::Store => sum.store(output),
                     Finish::Add => sum.add(V::load(output)).store(output),
                     Finish::Multiply => sum.mul(V::load(output)).store(output),
                 }
-            }
-        }
+            });
+        });
     }
 }
 

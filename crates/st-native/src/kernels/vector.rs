@@ -1,7 +1,7 @@
 //! [`Vector`]: the few operations that every kernel is written in, and their plain Rust implementation.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
-use super::strip::StripKernel;
+use super::strip::Strips;
 
 /// Lanes of 32-bit floats. A kernel is written once over this trait and compiled once per instruction set.
 ///
@@ -33,14 +33,10 @@ pub(crate) trait Vector: Copy {
     unsafe fn first_then(self, count: usize, other: Self) -> Self;
     /// Sum of the lanes, always in the same order.
     unsafe fn sum(self) -> f32;
-    /// Largest lane.
-    unsafe fn largest(self) -> f32;
     /// Writes the transpose of a `LANES × LANES` block, of which `rows ≤ LANES` rows exist and the others are zeros.
     unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize);
-    /// The kernel of a strip of this type; see [`super::strip`].
-    fn strip(rows: usize, vectors: usize) -> StripKernel;
-    /// Rows of the highest strip; at most [`super::attention::SCORE_ROWS`].
-    fn strip_rows() -> usize;
+    /// The strips of this type; see [`super::strip`].
+    fn strips() -> &'static Strips;
     /// The pointer, in a way that makes the compiler keep it in a register of its own.
     #[inline(always)]
     fn in_register<T>(pointer: *const T) -> *const T {
@@ -143,10 +139,6 @@ impl Vector for Lanes {
         ((a + e) + (c + g)) + ((b + f) + (d + h))
     }
     #[inline(always)]
-    unsafe fn largest(self) -> f32 {
-        self.0.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
-    }
-    #[inline(always)]
     unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {
         for column in 0..8 {
             for row in 0..8 {
@@ -157,10 +149,7 @@ impl Vector for Lanes {
             }
         }
     }
-    fn strip(rows: usize, vectors: usize) -> StripKernel {
-        super::portable::STRIPS[vectors - 1][rows - 1]
-    }
-    fn strip_rows() -> usize {
-        super::portable::STRIPS[0].len()
+    fn strips() -> &'static Strips {
+        &super::portable::STRIPS
     }
 }

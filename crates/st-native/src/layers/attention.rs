@@ -9,11 +9,11 @@ use super::linear::{Epilogue, Linear};
 use super::norm::Norm;
 use super::rotary::Rotary;
 use super::{Run, padded};
-use crate::kernels::STEP;
-use crate::kernels::attention::{AttentionCall, SCORE_ROWS};
+use crate::kernels::attention::{AttentionCall, QUERIES};
 use crate::memory::Buffer;
 use crate::scratch::{Piece, lend};
 use crate::split::{Shared, Split};
+use crate::stages::{Stage, done};
 
 /// Attention without its output projection.
 #[derive(Debug)]
@@ -81,17 +81,18 @@ impl DistanceBias {
         Self::Slopes(slopes.map(|slope| (-slope * std::f64::consts::LOG2_E) as f32).collect())
     }
 
-    /// Writes a head's bias for the distances `1 − tokens ..= tokens − 1`.
+    /// Writes a head's bias for the distances `tokens − 1` down to `1 − tokens`.
     fn fill(&self, head: usize, tokens: usize, to: &mut [f32]) {
         match self {
             Self::Table { reach, values } => {
                 let values = &values[head * (2 * reach + 1)..][..2 * reach + 1];
                 let outside = (tokens - 1).saturating_sub(*reach);
                 let inside = reach.saturating_sub(tokens - 1);
-                to[..outside].fill(values[0]);
+                to[..outside].fill(values[2 * reach]);
                 let middle = &values[inside..values.len() - inside];
                 to[outside..outside + middle.len()].copy_from_slice(middle);
-                to[outside + middle.len()..2 * tokens - 1].fill(values[2 * reach]);
+                to[outside..outside + middle.len()].reverse();
+                to[outside + middle.len()..2 * tokens - 1].fill(values[0]);
             }
             Self::Slopes(slopes) => {
                 for (place, to) in to[..2 * tokens - 1].iter_mut().enumerate() {
@@ -145,6 +146,7 @@ impl Attention {
         projected.reserve(rows * stride);
         context.reserve(rows * self.context_width());
         self.projection.apply(run, rows, input, input_stride, projected, stride, Epilogue::Store);
+        done(Stage::Project);
         self.turn(run, offsets, positions, &mut projected[..rows * stride]);
         let context = Shared::new(context);
         let sequences = offsets.len() - 1;
@@ -163,6 +165,7 @@ impl Attention {
                 }
             });
         });
+        done(Stage::Attend);
     }
 
     /// Norms and rotation of queries and keys.
@@ -212,9 +215,9 @@ impl Attention {
     ) {
         let (tokens, stride, output_stride) = (rows.len(), self.projection.width(), self.context_width());
         let group = self.heads / self.key_value_heads;
-        piece.keys.reserve(self.head * padded(tokens));
-        piece.scores.reserve(SCORE_ROWS * padded(tokens));
-        let bias_stride = padded(2 * tokens) + STEP;
+        piece.transposed.reserve(self.head * QUERIES);
+        piece.scores.reserve(QUERIES * tokens);
+        let bias_stride = padded(2 * tokens) + QUERIES;
         if let Some(bias) = bias {
             piece.bias.reserve(group * bias_stride);
             for member in 0..group {
@@ -243,7 +246,7 @@ impl Attention {
             bias: if bias.is_some() { piece.bias.as_ptr() } else { std::ptr::null() },
             bias_stride,
             mask: self.mask,
-            keys: piece.keys.as_mut_ptr(),
+            transposed: piece.transposed.as_mut_ptr(),
             scores: piece.scores.as_mut_ptr(),
         };
         // SAFETY: the rows and the scratch are as large as the call needs, and every sequence and head has its own part of

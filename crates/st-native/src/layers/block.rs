@@ -8,6 +8,7 @@ use super::feed_forward::FeedForward;
 use super::linear::{Epilogue, Linear};
 use super::norm::Norm;
 use crate::scratch::Activations;
+use crate::stages::{Stage, done};
 
 /// One block's weights.
 #[derive(Debug)]
@@ -68,21 +69,29 @@ impl Block {
             }
             _ => self.output.apply(run, rows, context, context_stride, hidden, stride, Epilogue::Add),
         }
+        done(Stage::Output);
         match self.placement {
             NormPlacement::Post => {
                 if let Some(norm) = &self.attention_norm {
                     norm.in_place(run, rows, hidden, stride);
                 }
+                done(Stage::Norm);
                 self.feed_forward.apply(run, rows, None, hidden, stride, Epilogue::Add, inner);
+                done(Stage::FeedForward);
                 self.feed_forward_norm.in_place(run, rows, hidden, stride);
+                done(Stage::Norm);
             }
             NormPlacement::Pre => {
                 self.feed_forward_norm.apply(run, rows, hidden, normed, stride);
+                done(Stage::Norm);
                 self.feed_forward.apply(run, rows, Some(normed), hidden, stride, Epilogue::Add, inner);
+                done(Stage::FeedForward);
             }
             NormPlacement::Sandwich => {
                 self.feed_forward_norm.apply(run, rows, hidden, normed, stride);
+                done(Stage::Norm);
                 self.feed_forward.apply(run, rows, Some(normed), aside, stride, Epilogue::Store, inner);
+                done(Stage::FeedForward);
                 add_normed(run, rows, self.feed_forward_post_norm.as_ref(), aside, hidden, stride);
             }
         }
