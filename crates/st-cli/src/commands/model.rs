@@ -1,0 +1,89 @@
+//! Which model, and how it is loaded: the arguments that every command has.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use sentence_transformers::hub::HubOptions;
+use sentence_transformers::{LoadOptions, SentenceTransformer, SimilarityFunction, WeightFormat};
+
+use super::Surroundings;
+use crate::failure::{Failure, Result};
+use crate::render::Downloads;
+
+pub(super) const DEFAULT_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(super) struct ModelArguments {
+    /// Folder of a model, or its name on the Hugging Face Hub
+    #[arg(short, long, default_value = DEFAULT_MODEL, value_name = "FOLDER|NAME")]
+    pub(super) model: String,
+    /// Branch, tag or commit on the Hub
+    #[arg(long, value_name = "NAME")]
+    pub(super) revision: Option<String>,
+    /// Folder of the Hub's cache, instead of the one that the environment names
+    #[arg(long, value_name = "FOLDER")]
+    cache_folder: Option<PathBuf>,
+    /// Ask nothing of the Hub
+    #[arg(long)]
+    local_files_only: bool,
+    /// Token for private models; HF_TOKEN in the environment serves as well and stays out of the process list
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Form of the weights in memory
+    #[arg(long, default_value = WeightFormat::F32.as_str(), value_parser = weight_formats(), value_name = "FORM")]
+    pub(super) weights: WeightFormat,
+    /// Longest token sequence, instead of the model's
+    #[arg(long, value_name = "TOKENS")]
+    pub(super) max_seq_length: Option<usize>,
+    /// Threads to use [default: one per core]
+    #[arg(long, value_name = "COUNT", value_parser = at_least_one)]
+    threads: Option<usize>,
+}
+
+impl ModelArguments {
+    pub(super) fn load(&self, surroundings: Surroundings) -> Result<SentenceTransformer> {
+        let mut hub = HubOptions::new().local_files_only(self.local_files_only);
+        if let Some(revision) = &self.revision {
+            hub = hub.revision(revision);
+        }
+        if let Some(folder) = &self.cache_folder {
+            hub = hub.cache_folder(folder);
+        }
+        if let Some(token) = &self.token {
+            hub = hub.token(token);
+        }
+        let downloads = Arc::new(Downloads::new(surroundings.quiet));
+        let mut options = LoadOptions::new().hub(hub.progress(downloads.clone())).weights(self.weights);
+        if let Some(length) = self.max_seq_length {
+            options = options.max_seq_length(length);
+        }
+        if let Some(threads) = self.threads {
+            options = options.threads(threads);
+        }
+        let model = options.load(&self.model);
+        downloads.clear();
+        model.map_err(Failure::from)
+    }
+}
+
+fn weight_formats() -> impl TypedValueParser<Value = WeightFormat> {
+    PossibleValuesParser::new(WeightFormat::ALL.map(|(name, _)| name)).try_map(|name| {
+        let found = WeightFormat::ALL.into_iter().find(|(known, _)| *known == name);
+        found.map(|(_, format)| format).ok_or("no such form of weights")
+    })
+}
+
+pub(super) fn similarity_functions() -> impl TypedValueParser<Value = SimilarityFunction> {
+    PossibleValuesParser::new(SimilarityFunction::possible_values()).try_map(|name| name.parse::<SimilarityFunction>())
+}
+
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("should be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests that run the program itself, without a network.
+
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod commands;
+mod encode;
+mod program;
+mod resume;
