@@ -70,7 +70,7 @@ fn sentences(
     sink.read_over(&mut texts.by_ref().map(|text| text.text))?;
     let options = arguments.encode.options(model.prompts()).precision(sink.encoder_precision());
     let options = options.chunk_size(CHUNK.min(arguments.output.rows_per_part));
-    let progress = Progress::new(texts.extent(), surroundings.quiet);
+    let progress = Progress::new(texts.extent(), surroundings.quiet || sink.is_on_screen());
     progress.advance(sink.tally().texts);
     // The iterator has the texts while it lives, so a chunk that is refused is told of after it.
     let mut refused = None;

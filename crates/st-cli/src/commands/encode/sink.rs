@@ -162,6 +162,11 @@ impl Sink {
         }
     }
 
+    /// Whether it writes where a progress bar would stand.
+    pub(super) fn is_on_screen(&self) -> bool {
+        matches!(self.way, Way::Preview(_))
+    }
+
     pub(super) fn tally(&self) -> &Tally {
         &self.tally
     }
