@@ -196,6 +196,7 @@ impl TextEmbedder for StaticEmbedding {
         rows: &mut [f32],
         cut: &mut dyn FnMut(usize, usize, usize),
     ) -> Result<()> {
+        let numbers = self.table.numbers()?;
         self.with_workspace(|workspace| {
             let rows = rows.chunks_exact_mut(self.table.width());
             for (index, ((first, second), row)) in texts.iter().zip(rows).enumerate() {
@@ -203,7 +204,7 @@ impl TextEmbedder for StaticEmbedding {
                 if lost > 0 {
                     cut(index, workspace.tokens.len(), lost);
                 }
-                self.table.mean(PipelineToken::cast_slice(&workspace.tokens), row)?;
+                self.table.mean(&numbers, PipelineToken::cast_slice(&workspace.tokens), row)?;
             }
             Ok(())
         })
@@ -221,8 +222,9 @@ impl Module for StaticEmbedding {
 
     fn forward(&self, mut features: Features, _: &Pass) -> Result<Features> {
         let mut sentences = Embeddings::zeros(features.batch.len(), self.table.width());
+        let numbers = self.table.numbers()?;
         for index in 0..features.batch.len() {
-            self.table.mean(features.batch.sequence(index), sentences.row_mut(index))?;
+            self.table.mean(&numbers, features.batch.sequence(index), sentences.row_mut(index))?;
         }
         features.sentence_embeddings = Some(sentences);
         Ok(features)
@@ -248,8 +250,9 @@ impl Module for StaticEmbedding {
             }
             None => {
                 let mut data = vec![0f32; self.table.tokens() * self.table.width()];
+                let numbers = self.table.numbers()?;
                 for (token, row) in (0u32..).zip(data.chunks_exact_mut(self.table.width())) {
-                    self.table.mean(&[token], row)?;
+                    self.table.mean(&numbers, &[token], row)?;
                 }
                 writer.tensors(&[SavedTensor { name: "embedding.weight", shape, data: &data }])?;
             }

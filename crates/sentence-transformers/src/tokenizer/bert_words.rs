@@ -290,30 +290,4 @@ fn alphanumeric(bytes: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn letters_and_digits_are_found_in_every_place() {
-        for byte in 0..=255u8 {
-            for place in 0..8 {
-                let mut bytes = [b' '; 8];
-                bytes[place] = byte;
-                let expected = if byte.is_ascii_alphanumeric() { 0x80 << (8 * place) } else { 0 };
-                assert_eq!(alphanumeric(u64::from_le_bytes(bytes)) & TOPS, expected, "{byte:#x} at {place}");
-            }
-        }
-    }
-
-    #[test]
-    fn windows_end_in_zeros() {
-        let text: Vec<u8> = (1..=40).collect();
-        for length in 0..=40 {
-            let windows = Windows::new(&text[..length]);
-            for at in 0..length {
-                let end = length.min(at + LONGEST);
-                assert_eq!(windows.at(at), padded(&text[at..end]), "{length} {at}");
-            }
-        }
-    }
-}
+mod tests;

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use st_encoder::Weights;
 
+use super::table::TABLE_NAMES;
 use crate::modules::{ModuleFolder, read_json};
 use crate::{Error, Result};
 
@@ -34,9 +36,13 @@ pub(super) struct Config {
 
 /// Finds a static model in a folder without `modules.json`: its own folder, and its configuration file.
 pub(super) fn find(root: &Path) -> Result<Option<(ModuleFolder, PathBuf)>> {
-    let plain = read_json(&root.join("config.json"))?;
-    if plain.is_some_and(|config| config["model_type"].as_str() != Some("model2vec")) {
-        return Ok(None);
+    let config = read_json(&root.join("config.json"))?.unwrap_or_default();
+    match config.get("model_type") {
+        Some(name) if name.as_str() != Some("model2vec") => return Ok(None),
+        Some(_) => {}
+        // Models that were not distilled have no type; their table is the sign.
+        None if has_table(root) || has_table(&root.join(LAYOUTS[2].1)) => {}
+        None => return Ok(None),
     }
     for (config, path) in LAYOUTS {
         let (config, folder) = (root.join(config), ModuleFolder::new(root, path)?);
@@ -48,6 +54,10 @@ pub(super) fn find(root: &Path) -> Result<Option<(ModuleFolder, PathBuf)>> {
         }
     }
     Ok(None)
+}
+
+fn has_table(folder: &Path) -> bool {
+    Weights::open(folder).is_ok_and(|weights| TABLE_NAMES.iter().any(|name| weights.contains(name)))
 }
 
 impl Model2Vec {

@@ -9,7 +9,7 @@ use st_native::{RowElement, RowSum};
 use crate::{Error, ErrorKind, Result};
 
 /// Names of the table in its file, first to last: the original's, model2vec's.
-const TABLE_NAMES: [&str; 2] = ["embedding.weight", "embeddings"];
+pub(super) const TABLE_NAMES: [&str; 2] = ["embedding.weight", "embeddings"];
 /// Rows that are handed to the kernel at a time.
 const BLOCK: usize = 32;
 
@@ -38,6 +38,14 @@ enum Elements {
     I8,
     /// Converted when the table was read: double precision, or not aligned in the file.
     Converted(Vec<f32>),
+}
+
+/// A table's numbers.
+pub(super) enum Numbers<'a> {
+    F32(&'a [f32]),
+    F16(&'a [f16]),
+    BF16(&'a [bf16]),
+    I8(&'a [i8]),
 }
 
 impl Table {
@@ -119,17 +127,27 @@ impl Table {
         (self.mapping.is_none() && self.factors.is_none()).then_some((raw.data_type, raw.bytes))
     }
 
+    /// The numbers, ready to be summed.
+    pub(super) fn numbers(&self) -> Result<Numbers<'_>> {
+        Ok(match &self.elements {
+            Elements::F32 => Numbers::F32(self.mapped()?),
+            Elements::Converted(numbers) => Numbers::F32(numbers),
+            Elements::F16 => Numbers::F16(self.mapped()?),
+            Elements::BF16 => Numbers::BF16(self.mapped()?),
+            Elements::I8 => Numbers::I8(self.mapped()?),
+        })
+    }
+
     /// Writes the mean of the tokens' vectors to `out`; zeros without tokens.
     ///
     /// Rows are added in the order of the tokens, whatever else is computed at the same time.
-    pub(super) fn mean<T: Copy + Into<u32>>(&self, tokens: &[T], out: &mut [f32]) -> Result<()> {
+    pub(super) fn mean(&self, numbers: &Numbers<'_>, tokens: &[u32], out: &mut [f32]) -> Result<()> {
         out.fill(0.0);
-        match &self.elements {
-            Elements::F32 => self.sum(self.mapped::<f32>()?, tokens, out)?,
-            Elements::Converted(numbers) => self.sum(numbers, tokens, out)?,
-            Elements::F16 => self.sum(self.mapped::<f16>()?, tokens, out)?,
-            Elements::BF16 => self.sum(self.mapped::<bf16>()?, tokens, out)?,
-            Elements::I8 => self.sum(self.mapped::<i8>()?, tokens, out)?,
+        match numbers {
+            Numbers::F32(numbers) => self.sum(numbers, tokens, out)?,
+            Numbers::F16(numbers) => self.sum(numbers, tokens, out)?,
+            Numbers::BF16(numbers) => self.sum(numbers, tokens, out)?,
+            Numbers::I8(numbers) => self.sum(numbers, tokens, out)?,
         }
         let factor = 1.0 / tokens.len().max(1) as f32;
         out.iter_mut().for_each(|sum| *sum *= factor);
@@ -141,12 +159,12 @@ impl Table {
         raw.ok_or_else(|| Error::new(ErrorKind::Weights, format!("{} has changed", self.weights.path().display())))
     }
 
-    fn sum<E: RowElement, T: Copy + Into<u32>>(&self, table: &[E], tokens: &[T], out: &mut [f32]) -> Result<()> {
+    fn sum<E: RowElement>(&self, table: &[E], tokens: &[u32], out: &mut [f32]) -> Result<()> {
         let mut rows = [&[][..]; BLOCK];
         let mut factors = [1.0; BLOCK];
         for block in tokens.chunks(BLOCK) {
             for ((row, factor), &token) in rows.iter_mut().zip(&mut factors).zip(block) {
-                (*row, *factor) = self.row(table, token.into())?;
+                (*row, *factor) = self.row(table, token)?;
             }
             let rows = &rows[..block.len()];
             match &self.factors {
