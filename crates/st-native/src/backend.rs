@@ -62,7 +62,6 @@ impl Backend for NativeBackend {
             (WeightFormat::Auto, DataType::F16) => WeightFormat::F16,
             (WeightFormat::Auto, DataType::BF16) => WeightFormat::BF16,
             (WeightFormat::Auto, _) => WeightFormat::F32,
-            (WeightFormat::Int8, _) => return Err(unsupported("weights in int8")),
             (format, _) => format,
         };
         let loader = Loader { kernels, architecture, spec: &spec, weights, format, parameters: AtomicU64::new(0) };
@@ -78,7 +77,11 @@ impl Backend for NativeBackend {
         info.stored = stored;
         info.weights = format;
         info.instructions = Some(set.as_str());
-        Ok(Box::new(NativeEncoder { info, token_types: spec.embeddings.token_types, kernels, network }))
+        let mut encoder = NativeEncoder { info, token_types: spec.embeddings.token_types, kernels, network };
+        if format == WeightFormat::Int8 {
+            encoder.quantise(set, &options.calibration)?;
+        }
+        Ok(Box::new(encoder))
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, Rows, TokenEmbeddings};
 
+use crate::InstructionSet;
+use crate::calibration::{observe, random_batch};
 use crate::kernels::Kernels;
+use crate::layers::block::Block;
 use crate::layers::{Run, padded};
 use crate::load::Network;
 use crate::scratch::{Activations, lend};
@@ -44,7 +47,7 @@ impl Encoder for NativeEncoder {
         let offsets = if first_only { first_rows(batch) } else { batch.offsets().to_vec() };
         let rows = offsets.last().copied().unwrap_or(0);
         let mut data = vec![0.0; rows * hidden];
-        let states = if pass.layers { self.network.blocks.len() + 1 } else { 0 };
+        let states = if pass.layers { self.network.order.len() + 1 } else { 0 };
         let mut layers = vec![vec![0.0; rows * hidden]; states];
         let target = Target {
             data: Shared::new(&mut data),
@@ -98,6 +101,31 @@ fn micro_batches(batch: &Batch) -> Vec<usize> {
 }
 
 impl NativeEncoder {
+    /// Turns the blocks' weights into bytes, for inputs like those that the given batches (or random words) lead to.
+    pub(crate) fn quantise(&mut self, set: InstructionSet, batches: &[Batch]) -> Result<(), EncoderError> {
+        let random;
+        let batches = if batches.iter().all(|batch| batch.tokens() == 0) {
+            random = [random_batch(self.info.vocabulary, self.info.max_sequence.unwrap_or(usize::MAX))];
+            &random
+        } else {
+            batches
+        };
+        let mut result = Ok(());
+        let seen = observe(|| {
+            result = batches.iter().try_for_each(|batch| self.forward(batch, &Pass::default()).map(drop));
+        });
+        result?;
+        for linear in self.network.blocks.iter_mut().flat_map(Block::linears) {
+            let quantised = seen
+                .get(&(std::ptr::from_ref(&*linear) as usize))
+                .and_then(|seen| linear.quantised(self.kernels, set, seen));
+            if let Some(quantised) = quantised {
+                *linear = quantised;
+            }
+        }
+        Ok(())
+    }
+
     fn micro_batch(
         &self,
         split: Split,
@@ -120,14 +148,15 @@ impl NativeEncoder {
             begin();
             self.network.embeddings.apply(run, batch, sequences, stride, memory);
             done(Stage::Embed);
-            let blocks = self.network.blocks.len();
+            let blocks = self.network.order.len();
             let state = |layer: usize, memory: &Activations, compact: bool| {
                 if let Some(layer) = target.layers.get(layer) {
                     self.write(*layer, &result_rows, &memory.hidden, stride, &offsets, target.first_only && !compact);
                 }
             };
             let mut compact = false;
-            for (layer, (block, positions)) in self.network.blocks.iter().zip(&self.network.positions).enumerate() {
+            for (layer, (&block, positions)) in self.network.order.iter().zip(&self.network.positions).enumerate() {
+                let block = &self.network.blocks[block];
                 state(layer, memory, false);
                 compact = target.first_only && layer + 1 == blocks;
                 block.apply(run, &offsets, stride, positions, compact, memory);

@@ -13,6 +13,7 @@
 //! A token's embedding does not depend, to the bit, on the batch it came in, the order, or the number of threads.
 
 mod backend;
+mod calibration;
 mod encoder;
 mod instructions;
 mod kernels;

@@ -23,7 +23,7 @@ use crate::layers::rotary::Rotary;
 use crate::table::Table;
 
 /// A block, once it was its turn.
-type Loaded = Option<Result<Arc<Block>, EncoderError>>;
+type Loaded = Option<Result<Block, EncoderError>>;
 
 /// A checkpoint that is being loaded.
 pub(crate) struct Loader<'a> {
@@ -40,8 +40,10 @@ pub(crate) struct Loader<'a> {
 #[derive(Debug)]
 pub(crate) struct Network {
     pub(crate) embeddings: Embeddings,
-    /// Blocks in the order in which they run; blocks that share weights are one.
-    pub(crate) blocks: Vec<Arc<Block>>,
+    /// The distinct blocks; blocks that share weights are one.
+    pub(crate) blocks: Vec<Block>,
+    /// Indices of the blocks in the order in which they run.
+    pub(crate) order: Vec<usize>,
     /// Per block, the index of its positions.
     pub(crate) positions: Vec<Arc<Positions>>,
     pub(crate) final_norm: Option<Norm>,
@@ -98,7 +100,8 @@ impl Loader<'_> {
         let embeddings = embeddings.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let final_norm =
             self.spec.final_norm.map(|norm| self.norm(norm, self.spec.hidden, Slot::FinalNorm)).transpose()?;
-        Ok(Network { embeddings, blocks: blocks?, positions: self.positions()?, final_norm })
+        let (blocks, order) = blocks?;
+        Ok(Network { embeddings, blocks, order, positions: self.positions()?, final_norm })
     }
 
     fn embeddings(&self) -> Result<Embeddings, EncoderError> {
@@ -155,7 +158,8 @@ impl Loader<'_> {
         Ok(positions)
     }
 
-    fn blocks(&self) -> Result<Vec<Arc<Block>>, EncoderError> {
+    /// The distinct blocks, and the order in which they run.
+    fn blocks(&self) -> Result<(Vec<Block>, Vec<usize>), EncoderError> {
         let mut distinct: Vec<usize> = Vec::new();
         let mut index = HashMap::new();
         let mut places = Vec::with_capacity(self.spec.layers.len());
@@ -175,7 +179,7 @@ impl Loader<'_> {
                 let place = next.fetch_add(1, Ordering::Relaxed);
                 distinct.get(place).map(|layer| (place, layer))
             } {
-                let block = self.block(layer).map(Arc::new);
+                let block = self.block(layer);
                 results.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(block);
             }
         };
@@ -188,7 +192,7 @@ impl Loader<'_> {
         });
         let blocks = results.into_inner().unwrap_or_else(PoisonError::into_inner);
         let blocks = blocks.into_iter().flatten().collect::<Result<Vec<_>, _>>()?;
-        Ok(places.into_iter().map(|place| blocks[place].clone()).collect())
+        Ok((blocks, places))
     }
 
     fn block(&self, layer: usize) -> Result<Block, EncoderError> {

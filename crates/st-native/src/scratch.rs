@@ -36,6 +36,23 @@ pub(crate) struct Piece {
     pub(crate) bias: Buffer<f32>,
 }
 
+/// Rows in bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Bytes {
+    pub(crate) bytes: Buffer<u8>,
+    pub(crate) scale: Buffer<f32>,
+    pub(crate) offset: Buffer<f32>,
+}
+
+impl Bytes {
+    /// Makes room for rows.
+    pub(crate) fn reserve(&mut self, rows: usize, width: usize) {
+        self.bytes.reserve(rows * width);
+        self.scale.reserve(rows);
+        self.offset.reserve(rows);
+    }
+}
+
 /// More memory than this is given back after the call that needed it.
 const KEPT: usize = 64 << 20;
 
@@ -66,6 +83,17 @@ impl Kept for Piece {
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
         thread_local! { static STORE: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) } }
+        STORE.with(use_store)
+    }
+}
+
+impl Kept for Bytes {
+    fn bytes(&self) -> usize {
+        self.bytes.bytes() + self.scale.bytes() + self.offset.bytes()
+    }
+
+    fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
+        thread_local! { static STORE: RefCell<Vec<Bytes>> = const { RefCell::new(Vec::new()) } }
         STORE.with(use_store)
     }
 }

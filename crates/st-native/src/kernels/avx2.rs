@@ -40,6 +40,21 @@ impl Vector for __m256 {
             let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
             _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)))
         }
+        largest(self) -> f32 {
+            let half = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+            let quarter = _mm_max_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_max_ss(quarter, _mm_movehdup_ps(quarter)))
+        }
+        smallest(self) -> f32 {
+            let half = _mm_min_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+            let quarter = _mm_min_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_min_ss(quarter, _mm_movehdup_ps(quarter)))
+        }
+        store_bytes(self, to: *mut u8) -> () {
+            let integers = _mm256_cvtps_epi32(self);
+            let words = _mm_packus_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256::<1>(integers));
+            _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words))
+        }
         transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) -> () {
             let mut r = [_mm256_setzero_ps(); 8];
             for (i, row) in r.iter_mut().enumerate() {

@@ -30,6 +30,11 @@ impl Vector for __m512 {
             _mm512_mask_blend_ps(if count >= 16 { 0xffff } else { (1u16 << count) - 1 }, other, self)
         }
         sum(self) -> f32 { _mm512_reduce_add_ps(self) }
+        largest(self) -> f32 { _mm512_reduce_max_ps(self) }
+        smallest(self) -> f32 { _mm512_reduce_min_ps(self) }
+        store_bytes(self, to: *mut u8) -> () {
+            _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(_mm512_cvtps_epu32(self)))
+        }
         transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) -> () {
             let mut r = [_mm512_setzero_ps(); 16];
             for (i, row) in r.iter_mut().enumerate() {

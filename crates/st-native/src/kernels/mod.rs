@@ -15,9 +15,11 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod exponential;
+pub(crate) mod integer;
 pub(crate) mod norm;
 pub(crate) mod peak;
 mod portable;
+pub(crate) mod quantise;
 pub(crate) mod strip;
 pub(crate) mod tile;
 mod vector;
@@ -48,6 +50,7 @@ pub(crate) struct Kernels {
     pub(crate) attend: attention::AttentionKernel,
     pub(crate) transpose: TransposeKernel,
     pub(crate) peak: peak::PeakKernel,
+    pub(crate) quantise: quantise::QuantiseKernel,
 }
 
 impl Kernels {
@@ -64,6 +67,21 @@ impl Kernels {
             InstructionSet::Portable => Some(&portable::KERNELS),
             #[cfg(not(target_arch = "x86_64"))]
             _ => None,
+        }
+    }
+
+    /// The fastest way to multiply bytes within an instruction set.
+    pub(crate) fn integer(set: InstructionSet) -> &'static integer::IntegerKernels {
+        match set {
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 if std::arch::is_x86_feature_detected!("avx512vnni") => &integer::x86::VNNI512,
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 | InstructionSet::Avx2 if std::arch::is_x86_feature_detected!("avxvnni") => {
+                &integer::x86::VNNI256
+            }
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 | InstructionSet::Avx2 => &integer::x86::WIDE256,
+            _ => &integer::PORTABLE,
         }
     }
 
@@ -175,6 +193,14 @@ macro_rules! kernels {
                     unsafe { super::peak::peak::<$vector>(turns) }
                 }
                 peak
+            },
+            quantise: {
+                #[$feature]
+                unsafe fn quantise(call: &super::quantise::QuantiseCall) {
+                    // SAFETY: the caller's promise is the kernel's.
+                    unsafe { super::quantise::quantise::<$vector>(call) }
+                }
+                quantise
             },
             transpose: {
                 #[$feature]

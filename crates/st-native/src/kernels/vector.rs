@@ -33,6 +33,12 @@ pub(crate) trait Vector: Copy {
     unsafe fn first_then(self, count: usize, other: Self) -> Self;
     /// Sum of the lanes, always in the same order.
     unsafe fn sum(self) -> f32;
+    /// Largest lane.
+    unsafe fn largest(self) -> f32;
+    /// Smallest lane.
+    unsafe fn smallest(self) -> f32;
+    /// Rounds lanes from 0 to 255 to the nearest whole number and stores a byte for each.
+    unsafe fn store_bytes(self, to: *mut u8);
     /// Writes the transpose of a `LANES × LANES` block, of which `rows ≤ LANES` rows exist and the others are zeros.
     unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize);
     /// The strips of this type; see [`super::strip`].
@@ -50,6 +56,11 @@ pub(crate) trait Vector: Copy {
 pub(crate) struct Lanes([f32; 8]);
 
 impl Lanes {
+    #[inline(always)]
+    pub(super) fn from_integers(integers: [i32; 8]) -> Self {
+        Self(integers.map(|integer| integer as f32))
+    }
+
     #[inline(always)]
     fn map(self, f: impl Fn(f32) -> f32) -> Self {
         Self(self.0.map(f))
@@ -137,6 +148,19 @@ impl Vector for Lanes {
     unsafe fn sum(self) -> f32 {
         let [a, b, c, d, e, f, g, h] = self.0;
         ((a + e) + (c + g)) + ((b + f) + (d + h))
+    }
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        self.0.iter().fold(f32::NEG_INFINITY, |m, &x| if x > m { x } else { m })
+    }
+    #[inline(always)]
+    unsafe fn smallest(self) -> f32 {
+        self.0.iter().fold(f32::INFINITY, |m, &x| if x < m { x } else { m })
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: the caller has room for 8 bytes.
+        unsafe { to.cast::<[u8; 8]>().write(self.round().0.map(|x| x as u8)) };
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {

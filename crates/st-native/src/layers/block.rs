@@ -24,6 +24,14 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Every linear layer.
+    pub(crate) fn linears(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let network = &mut self.feed_forward;
+        [&mut self.attention.projection, &mut self.output, &mut network.up, &mut network.down]
+            .into_iter()
+            .chain(network.gate.as_mut())
+    }
+
     /// Runs over the rows of `memory.hidden`, in place. With `first_only` the rows shrink to each sequence's first; their
     /// number is returned.
     pub(crate) fn apply(

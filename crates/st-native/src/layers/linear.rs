@@ -7,7 +7,10 @@ use half::{bf16, f16};
 use st_encoder::{Activation, WeightFormat};
 
 use super::Run;
+use super::integer::Integer;
 use super::packing::{Axis, Part, pack, place};
+use crate::InstructionSet;
+use crate::calibration::{Observations, note};
 use crate::kernels::tile::{Finish, TileCall, TileKernel};
 use crate::kernels::{Kernels, STEP};
 use crate::memory::Buffer;
@@ -28,6 +31,7 @@ enum Panels {
     F32(Buffer<f32>),
     Bf16(Buffer<u16>),
     F16(Buffer<u16>),
+    Int8(Integer),
 }
 
 /// What happens with the sums of a product.
@@ -85,6 +89,32 @@ impl Linear {
         self.width
     }
 
+    /// What the sums start from.
+    pub(super) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// The same layer with weights in bytes, for inputs like those seen. Only of 32-bit weights.
+    pub(crate) fn quantised(&self, kernels: &Kernels, set: InstructionSet, seen: &Observations) -> Option<Self> {
+        let Panels::F32(packed) = &self.panels else { return None };
+        let panel = kernels.panel();
+        let mut rows = vec![0.0; self.width * self.depth];
+        for (first, numbers) in (0..self.width).step_by(panel).zip(packed.chunks(panel * self.depth)) {
+            let columns = panel.min(self.width - first);
+            for (k, numbers) in numbers.chunks_exact(columns).enumerate() {
+                for (column, &number) in numbers.iter().enumerate() {
+                    rows[(first + column) * self.depth + k] = number;
+                }
+            }
+        }
+        let (integer, moved) = Integer::new(Kernels::integer(set), &rows, self.width, self.depth, seen);
+        let mut bias = Buffer::zeroed(self.width);
+        for ((bias, old), moved) in bias.iter_mut().zip(&*self.bias).zip(moved) {
+            *bias = old + moved;
+        }
+        Some(Self { depth: self.depth, width: self.width, panels: Panels::Int8(integer), bias })
+    }
+
     /// Runs over `rows` rows of `input` (`input_stride` numbers from one to the next) into rows of `output`.
     #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
     pub(crate) fn apply(
@@ -106,7 +136,11 @@ impl Linear {
             "output too short"
         );
         let output = Shared::new(output);
-        let panels = self.width.div_ceil(run.kernels.panel());
+        note(std::ptr::from_ref(self) as usize, rows, input, input_stride, self.depth);
+        let panels = match &self.panels {
+            Panels::Int8(integer) => integer.panels(),
+            _ => self.width.div_ceil(run.kernels.panel()),
+        };
         let part = |rows: Range<usize>, panels: Range<usize>| {
             // SAFETY: lengths were checked, and calls differ in rows or in panels.
             unsafe { self.part(run.kernels, rows, panels, input, input_stride, output, output_stride, epilogue) }
@@ -136,6 +170,12 @@ impl Linear {
             Panels::F32(numbers) => (kernels.tiles_f32, 4, numbers.as_ptr().cast::<u8>()),
             Panels::Bf16(numbers) => (kernels.tiles_bf16, 2, numbers.as_ptr().cast()),
             Panels::F16(numbers) => (kernels.tiles_f16, 2, numbers.as_ptr().cast()),
+            Panels::Int8(integer) => {
+                // SAFETY: the caller's promise.
+                return unsafe {
+                    integer.part(kernels, self, rows, panels, input, input_stride, output, output_stride, epilogue)
+                };
+            }
         };
         let finish = match epilogue {
             Epilogue::Store | Epilogue::Activate(_) => Finish::Store,

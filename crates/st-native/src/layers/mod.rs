@@ -4,6 +4,7 @@ pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod embeddings;
 pub(crate) mod feed_forward;
+pub(crate) mod integer;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod packing;
