@@ -3,7 +3,7 @@
 use sentence_transformers::{EncodeOptions, Prompt, SentenceTransformer, TextFeatures};
 use serde_json::{Value, json};
 
-use super::run::{Tally, refuse_cut};
+use super::tally::{Tally, refuse_cut};
 use super::{Arguments, OutputValue};
 use crate::commands::Surroundings;
 use crate::failure::Result;

@@ -3,6 +3,7 @@
 mod features;
 mod run;
 mod sink;
+mod tally;
 
 use std::path::PathBuf;
 

@@ -7,7 +7,7 @@ use sentence_transformers::{Embeddings, EncodeOptions, Precision, SentenceTransf
 use serde_json::{Map, Value};
 use tempfile::TempDir;
 
-use super::run::Tally;
+use super::tally::Tally;
 use super::{Arguments, OutputValue};
 use crate::failure::{Failure, Result};
 use crate::output::{self, Block, OutputFormat, Parts, Plan, Shape, Target, Writer};
