@@ -38,6 +38,7 @@ mod data;
 mod dataset;
 mod error;
 mod evaluation;
+mod examples;
 mod facts;
 mod front_matter;
 mod logs;

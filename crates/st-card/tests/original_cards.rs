@@ -97,3 +97,13 @@ fn a_trained_model() {
 fn many_datasets_and_long_logs() {
     check("folded");
 }
+
+#[test]
+fn one_dataset_and_one_log_line() {
+    check("single");
+}
+
+#[test]
+fn long_logs_with_a_best_step() {
+    check("long-logs");
+}

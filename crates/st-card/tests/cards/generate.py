@@ -368,6 +368,25 @@ def folded():
     case.write()
 
 
+def single():
+    case = Case("single", load())
+    model = case.model
+    pairs = {"sentence_0": ["a b c", "d"], "sentence_1": ["e", "f g"], "label": [1.0, 0.25]}
+    case.datasets("train", [({"name": "pairs"}, pairs, losses.CosineSimilarityLoss(model))])
+    case.datasets("eval", [({}, pairs, losses.MSELoss(model)), ({"id": "org/pairs"}, pairs, losses.MSELoss(model))])
+    case.set_losses(losses.CosineSimilarityLoss(model))
+    case.data.all_hyperparameters = ARGUMENTS
+    case.data.training_logs = [{"Epoch": -1, "Step": -1, "sre-eval_spearman_cosine": 0.5423654620398104}]
+    case.write()
+
+
+def long_logs():
+    case = Case("long-logs", load("tiny-bert-prompts"))
+    case.data.training_logs = [{"Epoch": step / 10, "Step": step, "Training Loss": step * 0.1} for step in range(101)]
+    case.data.set_best_model_step(20)
+    case.write()
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     torch.manual_seed(7)
@@ -377,3 +396,5 @@ if __name__ == "__main__":
     evaluated()
     trained()
     folded()
+    single()
+    long_logs()
