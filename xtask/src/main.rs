@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask COMMAND`. `cargo xtask help` lists them.
 
+mod bench;
 mod check;
 mod demo;
 mod fixtures;
@@ -23,6 +24,7 @@ const COMMANDS: &[Command] = &[
     Command { name: "demo", about: "Load a real model and embed, compare and search texts with it", run: demo::run },
     Command { name: "test", about: "Fetch the models, then run every test", run: run_tests::run },
     Command { name: "check", about: "Formatting, lints, documentation and layering", run: check::run },
+    Command { name: "bench", about: "Speed and agreement beside the original and its other engines", run: bench::run },
     Command { name: "models", about: "Fetch the real models [minilm] [mpnet] [sre]", run: models::run },
     Command { name: "fixtures", about: "Make fixtures/ again with the original library", run: fixtures::run },
 ];
