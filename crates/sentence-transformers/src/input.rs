@@ -94,7 +94,12 @@ fn tidy(text: Cow<'_, str>, strip: bool, lower: bool) -> Cow<'_, str> {
 
 /// Python's `str.strip()`: Unicode white space and the four information separators.
 fn python_strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
+    text.trim_matches(is_python_space)
+}
+
+/// Python's `str.isspace()` of one character.
+pub(crate) fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
 #[cfg(test)]

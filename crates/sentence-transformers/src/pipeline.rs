@@ -21,6 +21,8 @@ pub struct Pipeline {
     input: Box<dyn InputModule>,
     rest: Vec<NamedModule>,
     dimension: Option<usize>,
+    width: usize,
+    layers: bool,
 }
 
 /// What of a pipeline's features is wanted.
@@ -40,6 +42,9 @@ impl Pipeline {
     /// the module.
     pub fn new(input_name: impl Into<String>, input: Box<dyn InputModule>, rest: Vec<NamedModule>) -> Result<Self> {
         let mut available = vec![Feature::Tokens, input.dataflow().gives];
+        if input.layers().is_some() {
+            available.push(Feature::LayerEmbeddings);
+        }
         let mut width = input.width();
         let mut dimension = (input.dataflow().gives == Feature::SentenceEmbedding).then_some(width);
         for NamedModule { name, module } in &rest {
@@ -52,6 +57,17 @@ impl Pipeline {
                 )
                 .with_hint("the order of modules.json is wrong: an encoder comes first, then Pooling, then the rest"));
             }
+            if let (Some(wanted), Some(given)) = (module.needed_layers(), input.layers())
+                && wanted != given
+            {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("module '{name}' ({kind}) takes {wanted} hidden states, but the encoder has {given}"),
+                )
+                .with_hint(
+                    "the modules do not belong together: download the model again, all files from one revision",
+                ));
+            }
             width = module.output_dim(width).map_err(|wanted| {
                 Error::new(
                     ErrorKind::Config,
@@ -59,12 +75,24 @@ impl Pipeline {
                 )
                 .with_hint("the modules do not belong together: download the model again, all files from one revision")
             })?;
+            if flow.gives == Feature::TokenEmbeddings {
+                available.retain(|feature| *feature != Feature::LayerEmbeddings);
+            }
             available.push(flow.gives);
             if flow.gives == Feature::SentenceEmbedding {
                 dimension = Some(width);
             }
         }
-        Ok(Self { input_name: input_name.into(), input, rest, dimension })
+        let layers = rest.iter().any(|module| module.module.needed_layers().is_some());
+        Ok(Self { input_name: input_name.into(), input, rest, dimension, width, layers })
+    }
+
+    /// The module that reads the texts of a task.
+    ///
+    /// # Errors
+    /// When a router has no route for the task.
+    pub fn reader(&self, task: Option<&str>) -> Result<&dyn InputModule> {
+        Ok(self.input.route(task)?.unwrap_or(self.input.as_ref()))
     }
 
     /// The module that reads texts.
@@ -108,10 +136,28 @@ impl Pipeline {
         self.dimension
     }
 
+    /// What it gives: sentence embeddings where any module makes them.
+    #[must_use]
+    pub fn gives(&self) -> Feature {
+        if self.dimension.is_some() { Feature::SentenceEmbedding } else { Feature::TokenEmbeddings }
+    }
+
+    /// Components of each vector of what it gives.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.dimension.unwrap_or(self.width)
+    }
+
+    /// How many hidden states it can give; `None` when it can give none.
+    #[must_use]
+    pub fn layers(&self) -> Option<usize> {
+        if self.rest.is_empty() { self.input.layers() } else { None }
+    }
+
     /// Whether any module leaves prompt tokens out, so that their number must be known.
     #[must_use]
     pub fn excludes_prompt(&self) -> bool {
-        self.rest.iter().any(|module| module.module.excludes_prompt())
+        self.input.excludes_prompt() || self.rest.iter().any(|module| module.module.excludes_prompt())
     }
 
     /// Runs every module.
@@ -123,7 +169,8 @@ impl Pipeline {
             && self.rest.first().is_some_and(|module| module.module.rows() == Rows::First)
             && !self.rest[1..].iter().any(|module| module.module.dataflow().needs == Feature::TokenEmbeddings);
         let rows = if first_only { Rows::First } else { pass.rows };
-        self.after_input(self.input.forward(features, &Pass { rows, ..*pass })?, pass)
+        let layers = pass.layers || self.layers;
+        self.after_input(self.input.forward(features, &Pass { rows, layers, ..*pass })?, pass)
     }
 
     /// Runs every module after the input module.

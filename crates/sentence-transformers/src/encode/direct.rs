@@ -115,6 +115,7 @@ impl SentenceTransformer {
         let mut sentences = vec![0f32; texts.len() * width];
         embedder.embed(&prepared, &mut sentences, &mut cut)?;
         let mut features = Features::new(Batch::new());
+        features.task.clone_from(&call.options.task);
         features.sentence_embeddings = Some(Embeddings::new(sentences, texts.len(), width)?);
         let features = self.pipeline().after_input(features, &Pass::default())?;
         rows.copy_from_slice(self.finish(features, call.options)?.as_slice());

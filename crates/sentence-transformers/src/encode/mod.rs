@@ -73,7 +73,8 @@ impl SentenceTransformer {
         Ok(self.encode_with(&[text], options)?.into_vec())
     }
 
-    /// Embeddings of search queries: the prompt `query` is used when the model has one and the options name none.
+    /// Embeddings of search queries: the prompt `query` is used when the model has one and the options name none, and so
+    /// is the task `query`.
     ///
     /// # Errors
     /// As [`SentenceTransformer::encode_with`].
@@ -82,7 +83,7 @@ impl SentenceTransformer {
     }
 
     /// Embeddings of documents: the first of the prompts `document`, `passage` and `corpus` that the model has is used
-    /// when the options name none.
+    /// when the options name none, and so is the task `document`.
     ///
     /// # Errors
     /// As [`SentenceTransformer::encode_with`].

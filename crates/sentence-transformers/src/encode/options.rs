@@ -18,6 +18,7 @@ use crate::{Error, ErrorKind, Prompt, Prompts, Result};
 #[derive(Clone, Default)]
 pub struct EncodeOptions {
     pub(crate) prompt: Prompt,
+    pub(crate) task: Option<String>,
     pub(crate) batch_size: Option<usize>,
     pub(crate) normalize: bool,
     pub(crate) truncate_dim: Option<usize>,
@@ -56,6 +57,13 @@ impl EncodeOptions {
     #[must_use]
     pub fn chosen_prompt(&self) -> &Prompt {
         &self.prompt
+    }
+
+    /// The task, which chooses the route of a [`crate::modules::Router`]. Models without one take no notice of it.
+    #[must_use]
+    pub fn task(mut self, task: impl Into<String>) -> Self {
+        self.task = Some(task.into());
+        self
     }
 
     /// Most texts that the encoder is given at once. Vectors do not depend on it; by default the number of tokens
@@ -129,20 +137,23 @@ impl EncodeOptions {
         }
     }
 
-    /// With the prompt `query`, when the model has one and these options name none.
+    /// With the prompt `query`, when the model has one and these options name none; and with the task `query`, when they
+    /// name none.
     #[must_use]
     pub fn for_query(&self, prompts: &Prompts) -> Self {
-        self.first_prompt(prompts, &["query"])
+        self.for_task("query", prompts, &["query"])
     }
 
-    /// With the first of the prompts `document`, `passage` and `corpus` that the model has, when these options name none.
+    /// With the first of the prompts `document`, `passage` and `corpus` that the model has, when these options name none;
+    /// and with the task `document`, when they name none.
     #[must_use]
     pub fn for_document(&self, prompts: &Prompts) -> Self {
-        self.first_prompt(prompts, &["document", "passage", "corpus"])
+        self.for_task("document", prompts, &["document", "passage", "corpus"])
     }
 
-    fn first_prompt(&self, prompts: &Prompts, names: &[&str]) -> Self {
+    fn for_task(&self, task: &str, prompts: &Prompts, names: &[&str]) -> Self {
         let mut options = self.clone();
+        options.task.get_or_insert_with(|| task.to_owned());
         if options.prompt == Prompt::Default
             && let Some(name) = names.iter().find(|name| prompts.get(name).is_some())
         {
@@ -181,6 +192,7 @@ impl EncodeOptions {
 impl PartialEq for EncodeOptions {
     fn eq(&self, other: &Self) -> bool {
         self.prompt == other.prompt
+            && self.task == other.task
             && self.batch_size == other.batch_size
             && self.normalize == other.normalize
             && self.truncate_dim == other.truncate_dim
@@ -197,6 +209,7 @@ impl std::fmt::Debug for EncodeOptions {
         formatter
             .debug_struct("EncodeOptions")
             .field("prompt", &self.prompt)
+            .field("task", &self.task)
             .field("batch_size", &self.batch_size)
             .field("normalize", &self.normalize)
             .field("truncate_dim", &self.truncate_dim)

@@ -23,6 +23,10 @@ pub struct TextFeatures {
     pub sentence_embedding: Option<Vec<f32>>,
     /// Tokens of the prompt, when there was one.
     pub prompt_length: Option<usize>,
+    /// The task: as the options say, or the route that a router took.
+    pub task: Option<String>,
+    /// The sum of the tokens' weights; `None` when no module weights them.
+    pub token_weights_sum: Option<f32>,
 }
 
 impl TextFeatures {
@@ -38,6 +42,8 @@ impl TextFeatures {
             hidden: features.token_embeddings.as_ref().map_or(0, TokenEmbeddings::hidden),
             sentence_embedding,
             prompt_length: features.prompt_length,
+            task: features.task.clone(),
+            token_weights_sum: features.token_weights_sum.as_ref().and_then(|sums| sums.get(row)).copied(),
         }
     }
 }

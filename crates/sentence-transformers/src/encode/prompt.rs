@@ -3,6 +3,7 @@
 use crate::{Prompt, Result, SentenceTransformer};
 
 use super::EncodeOptions;
+use super::tokens::tokenize_one;
 
 /// A prompt, looked up and measured.
 #[derive(Debug, Clone, Default)]
@@ -13,7 +14,9 @@ pub(crate) struct PreparedPrompt {
 }
 
 impl SentenceTransformer {
+    /// The prompt of a call. A task without a route is an error here already, whatever the texts are.
     pub(crate) fn prepare_prompt(&self, options: &EncodeOptions) -> Result<PreparedPrompt> {
+        self.pipeline().reader(options.task.as_deref())?;
         let text = match &options.prompt {
             Prompt::Text(text) => text.as_str(),
             Prompt::Named(name) => self.prompts().require(name, "Prompt")?,
@@ -25,14 +28,17 @@ impl SentenceTransformer {
         if text.is_empty() {
             return Ok(PreparedPrompt::default());
         }
-        Ok(PreparedPrompt { text: text.to_owned(), length: Some(self.prompt_length(text)?) })
+        let length = self.prompt_length(text, options.task.as_deref())?;
+        Ok(PreparedPrompt { text: text.to_owned(), length: Some(length) })
     }
 
     /// The prompt alone is tokenized like a text, and a special token at its end does not count: the beginning token
     /// does, the separator does not.
-    fn prompt_length(&self, prompt: &str) -> Result<usize> {
-        let tokens = self.tokenize_one(&prompt, "")?;
-        let last_is_special = tokens.ids().last().is_some_and(|&id| self.pipeline().input().tokenizer().is_special(id));
+    fn prompt_length(&self, prompt: &str, task: Option<&str>) -> Result<usize> {
+        let reader = self.pipeline().reader(task)?;
+        let tokens = tokenize_one(reader, &prompt, "")?;
+        let is_special = |id: u32| reader.tokenizer().is_some_and(|tokenizer| tokenizer.is_special(id));
+        let last_is_special = tokens.ids().last().is_some_and(|&id| is_special(id));
         Ok(tokens.kept() - usize::from(last_is_special))
     }
 }

@@ -60,11 +60,15 @@ impl SentenceTransformer {
         order.sort_by_key(|&index| std::cmp::Reverse(texts[index].kept()));
         let lengths: Vec<usize> = order.iter().map(|&index| texts[index].kept()).collect();
         let threads = self.call_threads(options);
-        let batches = plan(&lengths, self.pipeline().input().micro_batch(), threads, options.checked_batch_size()?);
+        let task = options.task.as_deref();
+        let micro_batch = self.pipeline().reader(task)?.micro_batch();
+        let batches = plan(&lengths, micro_batch, threads, options.checked_batch_size()?);
         let done = AtomicUsize::new(0);
         let run_one = |range: &Range<usize>, pass: &Pass| -> Result<Done> {
             let indices = order[range.clone()].to_vec();
-            let features = self.pipeline().forward(features_of(texts, &indices, prompt)?, pass, goal)?;
+            let mut features = features_of(texts, &indices, prompt)?;
+            features.task = task.map(str::to_owned);
+            let features = self.pipeline().forward(features, pass, goal)?;
             report(done.fetch_add(indices.len(), Ordering::Relaxed) + indices.len());
             Ok((indices, features))
         };

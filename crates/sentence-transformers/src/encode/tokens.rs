@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::input::AsInput;
+use crate::modules::InputModule;
 use crate::tokenizer::Tokens;
 use crate::{Error, ErrorKind, Result, SentenceTransformer};
 
@@ -58,23 +59,31 @@ pub(super) fn refuse_cut(first: &Truncation) -> Error {
     Error::new(ErrorKind::TooLong, message).with_hint("split the text, or allow truncation")
 }
 
+/// Token ids of one text.
+pub(super) fn tokenize_one<T: AsInput>(reader: &dyn InputModule, text: &T, prompt: &str) -> Result<Tokens> {
+    let (first, second) = text.as_input().prepare(prompt, reader.strips(), reader.lower_case());
+    reader.tokenize(&first, second.as_deref())
+}
+
 impl SentenceTransformer {
     /// Token ids of texts as `encode` would see them (without a prompt), with what each text lost to truncation.
     ///
     /// # Errors
-    /// When the tokenizer fails on a text.
+    /// When the tokenizer fails on a text, or a router has no default route.
     pub fn tokenize<T: AsInput + Sync>(&self, texts: &[T]) -> Result<TokenReport> {
         let texts =
             self.tokenize_window(texts, &PreparedPrompt::default(), &EncodeOptions::new(), 0, &mut Vec::new())?;
         Ok(TokenReport { texts })
     }
 
-    /// Token ids of one text.
-    pub(crate) fn tokenize_one<T: AsInput>(&self, text: &T, prompt: &str) -> Result<Tokens> {
-        let module = self.pipeline().input();
-        let input = text.as_input();
-        let (first, second) = input.prepare(prompt, module.strips(), module.lower_case());
-        module.tokenize(&first, second.as_deref())
+    /// Token ids of texts as [`SentenceTransformer::encode_with`] would see them with the same options: prompt included,
+    /// and by the route of the task.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn tokenize_with<T: AsInput + Sync>(&self, texts: &[T], options: &EncodeOptions) -> Result<TokenReport> {
+        let prompt = self.prepare_prompt(options)?;
+        Ok(TokenReport { texts: self.tokenize_window(texts, &prompt, options, 0, &mut Vec::new())? })
     }
 
     /// Token ids of some texts of a call, the first of which has index `offset` there. Adds the texts that were cut to
@@ -89,7 +98,8 @@ impl SentenceTransformer {
     ) -> Result<Vec<Tokens>> {
         /// Below this many bytes a second thread costs more than it gains.
         const SERIAL: usize = 4096;
-        let one = |text: &T| self.tokenize_one(text, &prompt.text);
+        let reader = self.pipeline().reader(options.task.as_deref())?;
+        let one = |text: &T| tokenize_one(reader, text, &prompt.text);
         let serial = self.call_threads(options) == 1
             || texts.len() == 1
             || texts.iter().map(|text| text.as_input().bytes()).sum::<usize>() < SERIAL;

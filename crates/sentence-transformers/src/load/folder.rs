@@ -7,14 +7,11 @@ use serde_json::{Map, Value};
 use st_vectors::SimilarityFunction;
 
 use crate::modules::{
-    InputContext, InputModule, Loader, MODULES, ModuleFolder, Normalize, Pooling, PoolingMode, StaticEmbedding,
-    Transformer, find_kind, read_json,
+    InputContext, InputModule, MOST_MODULES, ModuleFolder, Normalize, Pooling, PoolingMode, StaticEmbedding,
+    Transformer, read_json, require_kind,
 };
 use crate::pipeline::{NamedModule, Pipeline};
 use crate::{Error, ErrorKind, Result};
-
-/// No model has more modules than this.
-const MOST_MODULES: usize = 64;
 
 /// A model folder, read.
 #[derive(Debug)]
@@ -160,41 +157,23 @@ fn read_modules(root: &Path, path: &Path, modules: &Value, context: &InputContex
         if !seen.insert(name.clone()) {
             return Err(Error::config(path, format_args!("two modules are named '{name}'")));
         }
-        let kind = find_kind(type_path).ok_or_else(|| unknown_module(path, type_path))?;
+        let kind = require_kind(path, type_path)?;
         let folder = ModuleFolder::new(root, text("path")?)?;
-        match (kind.load, position) {
-            (Loader::Input(load), 0) => input = Some((name, load(&folder, context)?)),
-            (Loader::Inner(load), 1..) => rest.push(NamedModule { name, module: load(&folder)? }),
-            (Loader::Input(_), _) => {
+        if position == 0 {
+            let Some(module) = kind.load.first(&folder, context) else {
+                let message = format_args!("the first module '{name}' ({}) cannot read texts", kind.name);
+                return Err(Error::config(path, message));
+            };
+            input = Some((name, module?));
+        } else {
+            let Some(module) = kind.load.later(&folder) else {
                 return Err(Error::config(path, format_args!("module '{name}' ({}) can only come first", kind.name)));
-            }
-            (Loader::Inner(_), _) => {
-                return Err(Error::config(
-                    path,
-                    format_args!("the first module '{name}' ({}) cannot read texts", kind.name),
-                ));
-            }
+            };
+            rest.push(NamedModule { name, module: module? });
         }
     }
     let (name, input) = input.ok_or_else(|| Error::config(path, "there is no module that reads texts"))?;
     Pipeline::new(name, input, rest)
-}
-
-fn unknown_module(path: &Path, type_path: &str) -> Error {
-    let known: Vec<&str> = MODULES.iter().map(|kind| kind.name).collect();
-    let known = known.join(", ");
-    let (reason, hint) = if type_path.starts_with("sentence_transformers.") {
-        (
-            format!("module type '{type_path}' is not supported; supported are {known}"),
-            "run this model with the original library",
-        )
-    } else {
-        (
-            format!("module type '{type_path}' is Python code, which this library does not run; supported are {known}"),
-            "replace the module by a built-in one, or run this model with the original library",
-        )
-    };
-    Error::new(ErrorKind::Unsupported, format!("{}: {reason}", path.display())).with_path(path).with_hint(hint)
 }
 
 /// Modules as the loader of tests and of callers with their own parts needs them.

@@ -134,6 +134,27 @@ impl ModuleConfig {
         })
     }
 
+    /// A number counted from 0 that may be absent.
+    ///
+    /// # Errors
+    /// When it is present and not a whole number from 0 to 2²⁴.
+    pub fn optional_index(&mut self, names: &[&'static str]) -> Result<Option<usize>> {
+        self.typed(names, "a whole number from 0 to 16777216", |value| match value.as_u64() {
+            Some(index @ 0..=LARGEST_SIZE) => Some(index as usize),
+            _ => None,
+        })
+    }
+
+    /// A list of texts that may be absent.
+    ///
+    /// # Errors
+    /// When it is present and anything else.
+    pub fn texts(&mut self, name: &'static str) -> Result<Option<Vec<String>>> {
+        self.typed(&[name], "a list of texts", |value| {
+            value.as_array()?.iter().map(|item| Some(item.as_str()?.to_owned())).collect()
+        })
+    }
+
     /// A truth value that may be absent.
     ///
     /// # Errors
@@ -156,6 +177,22 @@ impl ModuleConfig {
     /// When it is present and not a text.
     pub fn text(&mut self, name: &'static str) -> Result<Option<String>> {
         self.typed(&[name], "a text", |value| value.as_str().map(str::to_owned))
+    }
+
+    /// Whether a key is there, be it `null`.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        self.keys.contains_key(name)
+    }
+
+    /// An object of numbers that may be absent.
+    ///
+    /// # Errors
+    /// When it is present and anything else.
+    pub fn numbers(&mut self, name: &'static str) -> Result<Option<Map<String, Value>>> {
+        self.typed(&[name], "an object of numbers", |value| {
+            value.as_object().filter(|entries| entries.values().all(Value::is_number)).cloned()
+        })
     }
 
     /// Marks keys as known without reading them.

@@ -10,17 +10,19 @@ mod normalize;
 mod pooling;
 mod static_embedding;
 mod transformer;
+mod weighted_layer_pooling;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows};
 
 use crate::input::PreparedText;
 use crate::save::ModuleWriter;
 use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
-use crate::{Features, Result};
+use crate::{Error, ErrorKind, Features, Result};
 
 pub use config::ModuleConfig;
 pub(crate) use config::read_json;
@@ -31,6 +33,7 @@ pub use normalize::Normalize;
 pub use pooling::{Pooling, PoolingMode};
 pub use static_embedding::StaticEmbedding;
 pub use transformer::Transformer;
+pub use weighted_layer_pooling::WeightedLayerPooling;
 
 /// One step of a model.
 pub trait Module: Debug + Send + Sync {
@@ -66,6 +69,11 @@ pub trait Module: Debug + Send + Sync {
         Rows::All
     }
 
+    /// How many hidden states of the encoder it needs, the embeddings' included; `None` when it needs none.
+    fn needed_layers(&self) -> Option<usize> {
+        None
+    }
+
     /// Sets whether prompt tokens take part in pooling; says whether the module has such a setting.
     fn set_include_prompt(&mut self, _include: bool) -> bool {
         false
@@ -79,13 +87,15 @@ pub trait Module: Debug + Send + Sync {
 
 /// A module that reads texts: the first of a pipeline.
 pub trait InputModule: Module {
-    /// Its tokenizer.
-    fn tokenizer(&self) -> &TextTokenizer;
+    /// Its tokenizer; `None` for a module that cuts texts into words itself.
+    fn tokenizer(&self) -> Option<&TextTokenizer> {
+        None
+    }
 
     /// Longest token sequence it reads, special tokens included; `None` when unlimited.
     fn max_seq_length(&self) -> Option<usize>;
 
-    /// Changes [`InputModule::max_seq_length`].
+    /// Changes [`InputModule::max_seq_length`]; nothing happens where there is no such limit.
     fn set_max_seq_length(&mut self, length: Option<usize>);
 
     /// Whether texts are lower-cased before the tokenizer sees them.
@@ -115,8 +125,24 @@ pub trait InputModule: Module {
     ///
     /// # Errors
     /// When the tokenizer fails on the text.
-    fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens> {
-        self.tokenizer().encode(first, second, self.max_seq_length().or(self.tokenizer().model_max_length()))
+    fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens>;
+
+    /// How many hidden states it can give, the embeddings' included; `None` when it can give none.
+    fn layers(&self) -> Option<usize> {
+        self.encoder().map(|info| info.layers + 1)
+    }
+
+    /// The module that reads the texts of a task instead of this one; `None` when this one does, whatever the task.
+    ///
+    /// # Errors
+    /// When there is none for the task.
+    fn route(&self, _task: Option<&str>) -> Result<Option<&dyn InputModule>> {
+        Ok(None)
+    }
+
+    /// Whether its files are saved in the model's own folder, when it comes first.
+    fn saved_in_root(&self) -> bool {
+        true
     }
 
     /// The short way from texts to sentence embeddings, where the module has one.
@@ -158,6 +184,8 @@ pub enum Feature {
     Tokens,
     /// One vector per token.
     TokenEmbeddings,
+    /// The hidden states of every layer, one vector per token each.
+    LayerEmbeddings,
     /// One vector per text.
     SentenceEmbedding,
 }
@@ -169,6 +197,7 @@ impl Feature {
         match self {
             Self::Tokens => "input_ids",
             Self::TokenEmbeddings => "token_embeddings",
+            Self::LayerEmbeddings => "all_layer_embeddings",
             Self::SentenceEmbedding => "sentence_embedding",
         }
     }
@@ -194,6 +223,31 @@ pub enum Loader {
     Input(fn(&ModuleFolder, &InputContext) -> Result<Box<dyn InputModule>>),
     /// Any other module.
     Inner(fn(&ModuleFolder) -> Result<Box<dyn Module>>),
+    /// A module that reads texts when it comes first, and what others made of them elsewhere.
+    Either {
+        /// Reads one that comes first.
+        first: fn(&ModuleFolder, &InputContext) -> Result<Box<dyn InputModule>>,
+        /// Reads one that comes later.
+        later: fn(&ModuleFolder) -> Result<Box<dyn Module>>,
+    },
+}
+
+impl Loader {
+    /// Reads a module that comes first; `None` when one of its kind cannot.
+    pub(crate) fn first(self, folder: &ModuleFolder, context: &InputContext) -> Option<Result<Box<dyn InputModule>>> {
+        match self {
+            Self::Input(load) | Self::Either { first: load, .. } => Some(load(folder, context)),
+            Self::Inner(_) => None,
+        }
+    }
+
+    /// Reads a module that comes later; `None` when one of its kind cannot.
+    pub(crate) fn later(self, folder: &ModuleFolder) -> Option<Result<Box<dyn Module>>> {
+        match self {
+            Self::Inner(load) | Self::Either { later: load, .. } => Some(load(folder)),
+            Self::Input(_) => None,
+        }
+    }
 }
 
 /// Every kind of module.
@@ -205,6 +259,7 @@ pub const MODULES: &[&ModuleKind] = &[
     &dense::DENSE,
     &layer_norm::LAYER_NORM,
     &dropout::DROPOUT,
+    &weighted_layer_pooling::WEIGHTED_LAYER_POOLING,
 ];
 
 /// Finds the kind that a `type` of `modules.json` names: both spellings of 2.x to 5.x
@@ -219,11 +274,39 @@ pub fn find_kind(type_path: &str) -> Option<&'static ModuleKind> {
     MODULES.iter().find(|kind| kind.name == class || kind.aliases.contains(&class)).copied()
 }
 
+/// The kind that a `type` names, or why there is none; `path` is the file that holds the `type`.
+pub(crate) fn require_kind(path: &Path, type_path: &str) -> Result<&'static ModuleKind> {
+    if let Some(kind) = find_kind(type_path) {
+        return Ok(kind);
+    }
+    let known: Vec<&str> = MODULES.iter().map(|kind| kind.name).collect();
+    let known = known.join(", ");
+    let (reason, hint) = if type_path.starts_with("sentence_transformers.") {
+        (
+            format!("module type '{type_path}' is not supported; supported are {known}"),
+            "run this model with the original library",
+        )
+    } else {
+        (
+            format!("module type '{type_path}' is Python code, which this library does not run; supported are {known}"),
+            "replace the module by a built-in one, or run this model with the original library",
+        )
+    };
+    let message = format!("{}: {reason}", path.display());
+    Err(Error::new(ErrorKind::Unsupported, message).with_path(path).with_hint(hint))
+}
+
+/// No model has more modules than this, those inside routers included.
+pub(crate) const MOST_MODULES: usize = 64;
+
 /// A module's place in a model folder.
 #[derive(Debug, Clone)]
 pub struct ModuleFolder {
     root: PathBuf,
     path: String,
+    /// Modules found inside this folder's module and those around it, so that a folder that contains itself comes to an
+    /// end.
+    inside: Arc<AtomicUsize>,
 }
 
 impl ModuleFolder {
@@ -236,14 +319,31 @@ impl ModuleFolder {
             matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir)
         };
         if path.contains(['\\', '\0', ':']) || !Path::new(path).components().all(plain) {
-            return Err(crate::Error::config(
+            return Err(Error::config(
                 &root.join("modules.json"),
                 format_args!("the path '{path}' leaves the model's folder"),
             )
             .with_hint("a module's path is a folder inside the model's folder, such as '1_Pooling'"));
         }
-        let folder = Self { root: root.to_path_buf(), path: path.to_owned() };
+        let folder = Self { root: root.to_path_buf(), path: path.to_owned(), inside: Arc::default() };
         folder.refuse_links_outside()?;
+        Ok(folder)
+    }
+
+    /// The folder of a module inside this one; an empty name is this folder itself.
+    ///
+    /// # Errors
+    /// When `name` would leave the model's folder, or there are more than 64 modules inside.
+    pub fn inside(&self, name: &str) -> Result<Self> {
+        let separator = if self.path.is_empty() || name.is_empty() { "" } else { "/" };
+        let mut folder = Self::new(&self.root, &format!("{}{separator}{name}", self.path))?;
+        folder.inside = Arc::clone(&self.inside);
+        if folder.inside.fetch_add(1, Ordering::Relaxed) >= MOST_MODULES {
+            return Err(Error::config(
+                &self.folder(),
+                format_args!("there are more than {MOST_MODULES} modules inside, or the module contains itself"),
+            ));
+        }
         Ok(folder)
     }
 
@@ -257,7 +357,7 @@ impl ModuleFolder {
                 && let (Ok(target), Ok(root)) = (inside.canonicalize(), self.root.canonicalize())
                 && !target.starts_with(&root)
             {
-                return Err(crate::Error::config(
+                return Err(Error::config(
                     &self.root.join("modules.json"),
                     format_args!(
                         "the path '{}' is a link to {}, outside the model's folder",

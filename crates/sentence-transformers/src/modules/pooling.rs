@@ -34,11 +34,12 @@ pub enum PoolingMode {
     Cls,
     /// The largest value of each component over tokens with `m = 1`; −10⁹ without any.
     Max,
-    /// `Σ m·x / max(Σ m, 1e-9)`.
+    /// `Σ m·x / max(s, 1e-9)` with `s = Σ m`, or the sum of the tokens' weights where a module weighted them.
     Mean,
-    /// `Σ m·x / √max(Σ m, 1e-9)`.
+    /// `Σ m·x / √max(s, 1e-9)` with the same `s`.
     MeanSqrtLength,
-    /// `Σ m·t·x / max(Σ m·t, 1e-9)` with `t` the position from 1 (Muennighoff 2022).
+    /// `Σ m·t·x / max(s, 1e-9)` with `t` the position from 1 (Muennighoff 2022) and `s = Σ m·t`, or again the sum of the
+    /// tokens' weights.
     WeightedMean,
     /// The vector of the last token with `m = 1`; zero without any.
     LastToken,
@@ -156,22 +157,22 @@ impl Pooling {
         &self.modes
     }
 
-    fn pool(&self, tokens: &TokenEmbeddings, skip: usize) -> Result<Embeddings> {
+    fn pool(&self, tokens: &TokenEmbeddings, weights: Option<&[f32]>, skip: usize) -> Result<Embeddings> {
         let hidden = tokens.hidden();
         let mut out = Embeddings::zeros(tokens.len(), hidden * self.modes.len());
         for index in 0..tokens.len() {
             let rows = tokens.sequence(index);
             let parts = out.row_mut(index).chunks_exact_mut(hidden.max(1));
             for (mode, part) in self.modes.iter().zip(parts) {
-                pool_text(*mode, rows, skip, part);
+                pool_text(*mode, rows, weights.and_then(|weights| weights.get(index)).copied(), skip, part);
             }
         }
         Ok(out)
     }
 }
 
-/// Pools the rows of one text into `out`, leaving out the first `skip` tokens.
-fn pool_text(mode: PoolingMode, rows: &[f32], skip: usize, out: &mut [f32]) {
+/// Pools the rows of one text into `out`, leaving out the first `skip` tokens. `weights` is the sum of their weights.
+fn pool_text(mode: PoolingMode, rows: &[f32], weights: Option<f32>, skip: usize, out: &mut [f32]) {
     let hidden = out.len();
     let count = rows.len() / hidden;
     let counted = &rows[skip.min(count) * hidden..];
@@ -194,7 +195,7 @@ fn pool_text(mode: PoolingMode, rows: &[f32], skip: usize, out: &mut [f32]) {
                     *sum += x;
                 }
             }
-            let number = number.max(1e-9);
+            let number = weights.unwrap_or(number).max(1e-9);
             let divisor = if mode == PoolingMode::Mean { number } else { number.sqrt() };
             out.iter_mut().for_each(|sum| *sum /= divisor);
         }
@@ -208,7 +209,7 @@ fn pool_text(mode: PoolingMode, rows: &[f32], skip: usize, out: &mut [f32]) {
                     *sum += weight * x;
                 }
             }
-            let divisor = total.max(1e-9);
+            let divisor = weights.unwrap_or(total).max(1e-9);
             out.iter_mut().for_each(|sum| *sum /= divisor);
         }
         PoolingMode::LastToken => match counted.len().checked_sub(hidden) {
@@ -229,7 +230,8 @@ impl Module for Pooling {
 
     fn forward(&self, mut features: Features, _: &Pass) -> Result<Features> {
         let skip = if self.include_prompt { 0 } else { features.prompt_length.unwrap_or(0) };
-        features.sentence_embeddings = Some(self.pool(features.tokens()?, skip)?);
+        let pooled = self.pool(features.tokens()?, features.token_weights_sum.as_deref(), skip)?;
+        features.sentence_embeddings = Some(pooled);
         Ok(features)
     }
 
@@ -274,7 +276,17 @@ mod tests {
 
     fn pooled(modes: &[PoolingMode], tokens: &[f32], offsets: &[usize], skip: usize) -> Vec<f32> {
         let tokens = TokenEmbeddings::new(tokens.to_vec(), 2, offsets.to_vec()).unwrap();
-        Pooling::new(2, modes).unwrap().pool(&tokens, skip).unwrap().into_vec()
+        Pooling::new(2, modes).unwrap().pool(&tokens, None, skip).unwrap().into_vec()
+    }
+
+    #[test]
+    fn means_are_divided_by_the_sum_of_weights() {
+        let tokens = TokenEmbeddings::new(TOKENS.to_vec(), 2, vec![0, 3]).unwrap();
+        let one = |mode| Pooling::new(2, &[mode]).unwrap().pool(&tokens, Some(&[4.0]), 0).unwrap().into_vec();
+        assert_eq!(one(PoolingMode::Mean), [2.25, 1.5]);
+        assert_eq!(one(PoolingMode::MeanSqrtLength), [4.5, 3.0]);
+        assert_eq!(one(PoolingMode::WeightedMean), [5.5, 1.0]);
+        assert_eq!(one(PoolingMode::Max), [5.0, 8.0]);
     }
 
     const TOKENS: [f32; 6] = [1.0, 8.0, 3.0, -2.0, 5.0, 0.0];

@@ -277,8 +277,8 @@ fn stored_type(name: &str) -> Option<Dtype> {
 }
 
 impl InputModule for StaticEmbedding {
-    fn tokenizer(&self) -> &TextTokenizer {
-        &self.tokenizer
+    fn tokenizer(&self) -> Option<&TextTokenizer> {
+        Some(&self.tokenizer)
     }
 
     /// `None` unless set or a folder of model2vec says so; a truncation stored in `tokenizer.json` does not show here, as

@@ -8,7 +8,7 @@ use super::{
     Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind, read_json,
 };
 use crate::save::ModuleWriter;
-use crate::tokenizer::TextTokenizer;
+use crate::tokenizer::{TextTokenizer, Tokens};
 use crate::{Features, Result};
 
 /// The row of [`super::MODULES`].
@@ -220,8 +220,12 @@ impl Module for Transformer {
 }
 
 impl InputModule for Transformer {
-    fn tokenizer(&self) -> &TextTokenizer {
-        &self.tokenizer
+    fn tokenizer(&self) -> Option<&TextTokenizer> {
+        Some(&self.tokenizer)
+    }
+
+    fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens> {
+        self.tokenizer.encode(first, second, self.max_seq_length.or(self.tokenizer.model_max_length()))
     }
 
     fn max_seq_length(&self) -> Option<usize> {

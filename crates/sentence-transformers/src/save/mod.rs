@@ -43,7 +43,8 @@ impl SentenceTransformer {
         let mut entries = Vec::new();
         for (index, (name, module)) in self.pipeline().modules().enumerate() {
             let kind = module.kind();
-            let folder = if index == 0 { String::new() } else { format!("{index}_{}", kind.name) };
+            let in_root = index == 0 && self.pipeline().input().saved_in_root();
+            let folder = if in_root { String::new() } else { format!("{index}_{}", kind.name) };
             entries.push(json!({"idx": index, "name": name, "path": folder, "type": kind.type_path}));
             module.save(&ModuleWriter::new(staging.folder().join(folder))?)?;
         }

@@ -1,4 +1,4 @@
-//! JSON as Python's `json.dump(value, indent=n)` writes it, byte for byte.
+//! JSON as Python's `json.dump(value, indent=n)` and `json.dump(value)` write it, byte for byte.
 
 use serde_json::Value;
 
@@ -6,15 +6,25 @@ use serde_json::Value;
 /// `": "`, everything outside ASCII is escaped (astral characters as surrogate pairs), and no newline ends the file.
 pub(crate) fn dump(value: &Value, indent: usize) -> String {
     let mut out = String::new();
-    write(value, indent, 0, &mut out);
+    write(value, Some(indent), 0, &mut out);
     out
 }
 
-fn write(value: &Value, indent: usize, depth: usize, out: &mut String) {
+/// Writes a value in one line, with `", "` between items.
+pub(crate) fn dump_line(value: &Value) -> String {
+    let mut out = String::new();
+    write(value, None, 0, &mut out);
+    out
+}
+
+fn write(value: &Value, indent: Option<usize>, depth: usize, out: &mut String) {
     let line = |out: &mut String, depth: usize| {
-        out.push('\n');
-        out.extend(std::iter::repeat_n(' ', indent * depth));
+        if let Some(indent) = indent {
+            out.push('\n');
+            out.extend(std::iter::repeat_n(' ', indent * depth));
+        }
     };
+    let comma = if indent.is_some() { "," } else { ", " };
     match value {
         Value::Null => out.push_str("null"),
         Value::Bool(flag) => out.push_str(if *flag { "true" } else { "false" }),
@@ -25,7 +35,7 @@ fn write(value: &Value, indent: usize, depth: usize, out: &mut String) {
         Value::Array(items) => {
             out.push('[');
             for (position, item) in items.iter().enumerate() {
-                out.push_str(if position == 0 { "" } else { "," });
+                out.push_str(if position == 0 { "" } else { comma });
                 line(out, depth + 1);
                 write(item, indent, depth + 1, out);
             }
@@ -35,7 +45,7 @@ fn write(value: &Value, indent: usize, depth: usize, out: &mut String) {
         Value::Object(entries) => {
             out.push('{');
             for (position, (key, entry)) in entries.iter().enumerate() {
-                out.push_str(if position == 0 { "" } else { "," });
+                out.push_str(if position == 0 { "" } else { comma });
                 line(out, depth + 1);
                 write_text(key, out);
                 out.push_str(": ");
@@ -101,5 +111,6 @@ mod tests {
                         -1.5e-07,\n    123456.0\n  ],\n  \"\\u00e9\\ud83d\\ude00\\u007f\": \"\\\"\\\\\\n\\b\",\n  \"d\": \
                         null,\n  \"e\": {\n    \"f\": true\n  }\n}";
         assert_eq!(dump(&value, 2), expected);
+        assert_eq!(dump_line(&json!({"a": [1, "b"], "c": {}})), r#"{"a": [1, "b"], "c": {}}"#);
     }
 }

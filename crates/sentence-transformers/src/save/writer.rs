@@ -38,6 +38,14 @@ impl ModuleWriter {
         &self.folder
     }
 
+    /// The folder of a module inside this one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn inside(&self, name: &str) -> Result<Self> {
+        Self::new(self.folder.join(name))
+    }
+
     /// Writes a module's configuration as the original does (indentation 4).
     ///
     /// # Errors
@@ -52,6 +60,14 @@ impl ModuleWriter {
     /// When the file cannot be written.
     pub fn json(&self, name: &str, value: &Value, indent: usize) -> Result<()> {
         self.bytes(name, python_json::dump(value, indent).as_bytes())
+    }
+
+    /// Writes a JSON file in one line.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn json_line(&self, name: &str, value: &Value) -> Result<()> {
+        self.bytes(name, python_json::dump_line(value).as_bytes())
     }
 
     /// Writes a file.
