@@ -8,6 +8,7 @@ mod dropout;
 mod layer_norm;
 mod normalize;
 mod pooling;
+mod router;
 mod static_embedding;
 mod transformer;
 mod weighted_layer_pooling;
@@ -31,6 +32,7 @@ pub use dropout::Dropout;
 pub use layer_norm::LayerNorm;
 pub use normalize::Normalize;
 pub use pooling::{Pooling, PoolingMode};
+pub use router::{InnerRouter, Router};
 pub use static_embedding::StaticEmbedding;
 pub use transformer::Transformer;
 pub use weighted_layer_pooling::WeightedLayerPooling;
@@ -260,6 +262,7 @@ pub const MODULES: &[&ModuleKind] = &[
     &layer_norm::LAYER_NORM,
     &dropout::DROPOUT,
     &weighted_layer_pooling::WEIGHTED_LAYER_POOLING,
+    &router::ROUTER,
 ];
 
 /// Finds the kind that a `type` of `modules.json` names: both spellings of 2.x to 5.x
