@@ -2,6 +2,7 @@
 //!
 //! Adding one is a file beside this one and a line in [`MODULES`].
 
+mod bow;
 mod config;
 mod dense;
 mod dropout;
@@ -12,19 +13,22 @@ mod router;
 mod static_embedding;
 mod transformer;
 mod weighted_layer_pooling;
+mod word_embeddings;
+mod word_weights;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows};
+use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
 
 use crate::input::PreparedText;
 use crate::save::ModuleWriter;
 use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
 use crate::{Error, ErrorKind, Features, Result};
 
+pub use bow::BoW;
 pub use config::ModuleConfig;
 pub(crate) use config::read_json;
 pub use dense::{Dense, DenseActivation};
@@ -36,6 +40,8 @@ pub use router::{InnerRouter, Router};
 pub use static_embedding::StaticEmbedding;
 pub use transformer::Transformer;
 pub use weighted_layer_pooling::WeightedLayerPooling;
+pub use word_embeddings::{TextFileOptions, WordEmbeddings};
+pub use word_weights::WordWeights;
 
 /// One step of a model.
 pub trait Module: Debug + Send + Sync {
@@ -263,6 +269,9 @@ pub const MODULES: &[&ModuleKind] = &[
     &dropout::DROPOUT,
     &weighted_layer_pooling::WEIGHTED_LAYER_POOLING,
     &router::ROUTER,
+    &word_embeddings::WORD_EMBEDDINGS,
+    &word_weights::WORD_WEIGHTS,
+    &bow::BOW,
 ];
 
 /// Finds the kind that a `type` of `modules.json` names: both spellings of 2.x to 5.x
@@ -398,6 +407,27 @@ pub struct InputContext {
     pub tokenizer: TokenizerOptions,
     /// Longest token sequence, instead of the folder's.
     pub max_seq_length: Option<usize>,
+}
+
+/// Refuses options that only modules with an encoder can follow.
+fn refuse_encoder_options(kind: &str, context: &InputContext) -> Result<()> {
+    let tokenizer = context.tokenizer != TokenizerOptions::default();
+    let weights = !matches!(context.encoder.weights, WeightFormat::F32 | WeightFormat::Auto);
+    if !tokenizer && !weights {
+        return Ok(());
+    }
+    let what = if tokenizer { "tokenizer options" } else { "weight format" };
+    Err(Error::new(ErrorKind::Unsupported, format!("{kind} knows no {what}"))
+        .with_hint(format!("load it without {what}")))
+}
+
+/// Refuses pairs of texts, for modules that cut single texts into words.
+fn refuse_pair(kind: &str, second: Option<&str>) -> Result<()> {
+    match second {
+        None => Ok(()),
+        Some(_) => Err(Error::new(ErrorKind::Unsupported, format!("{kind} reads single texts, not pairs"))
+            .with_hint("join the two texts")),
+    }
 }
 
 /// An empty batch's features, for modules' tests.

@@ -4,6 +4,7 @@ mod bert_words;
 mod definition;
 mod pieces;
 mod settings;
+mod words;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::{Error, ErrorKind, Result};
 use bert_words::BertWords;
 pub(crate) use bert_words::WordMemory;
 use settings::Settings;
+pub use words::{PhraseTokenizer, WhitespaceTokenizer, WordTokenizer};
 
 /// A fast tokenizer with the truncation and the special tokens of its model.
 ///
