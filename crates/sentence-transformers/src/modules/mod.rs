@@ -3,10 +3,12 @@
 //! Adding one is a file beside this one and a line in [`MODULES`].
 
 mod bow;
+mod cnn;
 mod config;
 mod dense;
 mod dropout;
 mod layer_norm;
+mod lstm;
 mod normalize;
 mod pooling;
 mod router;
@@ -29,11 +31,13 @@ use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
 use crate::{Error, ErrorKind, Features, Result};
 
 pub use bow::BoW;
+pub use cnn::Cnn;
 pub use config::ModuleConfig;
 pub(crate) use config::read_json;
 pub use dense::{Dense, DenseActivation};
 pub use dropout::Dropout;
 pub use layer_norm::LayerNorm;
+pub use lstm::Lstm;
 pub use normalize::Normalize;
 pub use pooling::{Pooling, PoolingMode};
 pub use router::{InnerRouter, Router};
@@ -272,6 +276,8 @@ pub const MODULES: &[&ModuleKind] = &[
     &word_embeddings::WORD_EMBEDDINGS,
     &word_weights::WORD_WEIGHTS,
     &bow::BOW,
+    &lstm::LSTM,
+    &cnn::CNN,
 ];
 
 /// Finds the kind that a `type` of `modules.json` names: both spellings of 2.x to 5.x
