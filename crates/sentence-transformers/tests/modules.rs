@@ -324,16 +324,16 @@ fn a_router_that_contains_itself_comes_to_an_end() {
     }
     write("router_config.json", &config("../elsewhere"));
     assert!(load().contains("leaves the model's folder"));
-    // Through a link to itself, inside the model and so allowed, and by an odd spelling.
-    for id in ["./.", "inner"] {
-        #[cfg(unix)]
-        if id == "inner" {
-            std::os::unix::fs::symlink(place.path(), place.path().join("inner")).unwrap();
-        }
-        write("router_config.json", &config(id));
+    // By an odd spelling.
+    write("router_config.json", &config("./."));
+    assert!(load().contains("or the module contains itself"));
+    // Through a link inside the model, which is allowed: the system itself may follow fewer links than modules are.
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink(place.path(), place.path().join("inner")).unwrap();
+        write("router_config.json", &config("inner"));
         let message = load();
-        #[cfg(unix)]
-        assert!(message.contains("or the module contains itself"), "{message}");
+        assert!(message.contains("or the module contains itself") || message.contains("cannot read"), "{message}");
     }
 }
 
