@@ -25,6 +25,15 @@ struct Golden {
     texts: Vec<String>,
     /// Per model and task, "" for none.
     models: BTreeMap<String, BTreeMap<String, Rows>>,
+    word_ids: WordIds,
+}
+
+/// What the word tokenizers of two models make of awkward texts.
+#[derive(Deserialize)]
+struct WordIds {
+    texts: Vec<String>,
+    #[serde(flatten)]
+    models: BTreeMap<String, Vec<Vec<u32>>>,
 }
 
 fn golden() -> Golden {
@@ -68,6 +77,18 @@ fn vectors_are_the_original_s() {
                     None => assert!(embeddings.row(index).iter().all(|x| *x == 0.0), "{what}"),
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn words_are_the_original_s() {
+    let WordIds { texts, models } = golden().word_ids;
+    assert_eq!(models.keys().collect::<Vec<_>>(), ["phrases", "word-embeddings"]);
+    for (name, expected) in models {
+        let report = model(&name).tokenize(&texts).unwrap();
+        for ((text, ids), expected) in texts.iter().zip(report.texts()).zip(expected) {
+            assert_eq!(ids.ids(), expected, "{name}: {text:?}");
         }
     }
 }
