@@ -8,6 +8,7 @@ use st_encoder::{
 };
 
 use crate::InstructionSet;
+use crate::calibration::Frame;
 use crate::encoder::NativeEncoder;
 use crate::kernels::Kernels;
 use crate::load::{Loader, open};
@@ -79,7 +80,7 @@ impl Backend for NativeBackend {
         info.instructions = Some(set.as_str());
         let mut encoder = NativeEncoder { info, token_types: spec.embeddings.token_types, kernels, network };
         if format == WeightFormat::Int8 {
-            encoder.quantise(set, &options.calibration)?;
+            encoder.quantise(set, &options.calibration, &Frame::of(files.folder()))?;
         }
         Ok(Box::new(encoder))
     }

@@ -2,13 +2,15 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::path::Path;
 
+use serde_json::Value;
 use st_encoder::Batch;
 
 /// Rows that are kept of each layer's inputs.
-const SAMPLES: usize = 96;
+const SAMPLES: usize = 128;
 /// Of the rows that pass, one in this many is kept until there are enough.
-const EVERY: usize = 11;
+const EVERY: usize = 7;
 
 /// The inputs that one layer has seen.
 #[derive(Debug, Clone, Default)]
@@ -68,23 +70,103 @@ pub(crate) fn note(layer: usize, rows: usize, input: &[f32], stride: usize, dept
     });
 }
 
-/// Sequences of random words, of several lengths: what a model is calibrated on when nothing else is given. The first and
-/// last id of each are `first` and `last`.
-pub(crate) fn random_batch(vocabulary: usize, longest: usize) -> Batch {
+/// The ids that a tokenizer puts before and after a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Frame {
+    before: Vec<u32>,
+    after: Vec<u32>,
+}
+
+impl Frame {
+    /// Reads a `tokenizer.json`. Without one, or with a post-processor of another kind, there is no frame: calibration is
+    /// then a little less apt, nothing else.
+    pub(crate) fn of(folder: &Path) -> Self {
+        std::fs::read(folder.join("tokenizer.json"))
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+            .and_then(|tokenizer| Self::of_processor(tokenizer.get("post_processor")?))
+            .unwrap_or_default()
+    }
+
+    fn of_processor(processor: &Value) -> Option<Self> {
+        let id = |value: &Value| u32::try_from(value.as_u64()?).ok();
+        match processor.get("type")?.as_str()? {
+            "Sequence" => processor.get("processors")?.as_array()?.iter().find_map(Self::of_processor),
+            "BertProcessing" | "RobertaProcessing" => Some(Self {
+                before: vec![id(processor.get("cls")?.get(1)?)?],
+                after: vec![id(processor.get("sep")?.get(1)?)?],
+            }),
+            "TemplateProcessing" => {
+                let mut frame = Self::default();
+                let mut inside = false;
+                for piece in processor.get("single")?.as_array()? {
+                    let Some(special) = piece.get("SpecialToken") else {
+                        inside = true;
+                        continue;
+                    };
+                    let ids = processor.get("special_tokens")?.get(special.get("id")?.as_str()?)?.get("ids")?;
+                    let side = if inside { &mut frame.after } else { &mut frame.before };
+                    side.extend(ids.as_array()?.iter().filter_map(id));
+                }
+                Some(frame)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Words of the random sequences; some are short, because special tokens stand out most there.
+const WORDS: [usize; 12] = [0, 1, 2, 3, 5, 8, 12, 20, 33, 48, 64, 90];
+/// Sequences of each length.
+const REPEATS: usize = 3;
+
+/// Sequences of random words, of several lengths: what a model is calibrated on when nothing else is given.
+pub(crate) fn random_batch(vocabulary: usize, longest: usize, frame: &Frame) -> Batch {
     let mut batch = Batch::new();
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
-    for sequence in 0..24 {
-        let length = [12, 20, 33, 48, 64, 90][sequence % 6].min(longest);
-        let ids: Vec<u32> = (0..length)
-            .map(|_| {
-                // xorshift64*
-                state ^= state >> 12;
-                state ^= state << 25;
-                state ^= state >> 27;
-                ((state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % vocabulary as u64) as u32
-            })
-            .collect();
-        batch.push(&ids);
+    let known = |id: &&u32| (**id as usize) < vocabulary;
+    for words in WORDS.iter().flat_map(|&words| [words; REPEATS]) {
+        let mut ids: Vec<u32> = frame.before.iter().filter(known).copied().collect();
+        for _ in 0..words {
+            // xorshift64*
+            state ^= state >> 12;
+            state ^= state << 25;
+            state ^= state >> 27;
+            ids.push(((state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % vocabulary as u64) as u32);
+        }
+        ids.extend(frame.after.iter().filter(known));
+        if ids.len() <= longest {
+            batch.push(&ids);
+        }
     }
     batch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_of_the_usual_post_processors() {
+        let template = serde_json::json!({
+            "type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "</s>"}}],
+            "special_tokens": {"<s>": {"ids": [7]}, "</s>": {"ids": [8, 9]}},
+        });
+        let frame = Frame { before: vec![7], after: vec![8, 9] };
+        assert_eq!(Frame::of_processor(&template), Some(frame.clone()));
+        let sequence = serde_json::json!({"type": "Sequence", "processors": [{"type": "ByteLevel"}, template]});
+        assert_eq!(Frame::of_processor(&sequence), Some(frame));
+        let bert = serde_json::json!({"type": "BertProcessing", "sep": ["[SEP]", 102], "cls": ["[CLS]", 101]});
+        assert_eq!(Frame::of_processor(&bert), Some(Frame { before: vec![101], after: vec![102] }));
+        assert_eq!(Frame::of_processor(&serde_json::json!({"type": "ByteLevel"})), None);
+    }
+
+    #[test]
+    fn random_sequences_stay_in_the_vocabulary_and_the_positions() {
+        let frame = Frame { before: vec![1], after: vec![2, 999] };
+        let batch = random_batch(50, 40, &frame);
+        assert!(batch.validate(50, 0, Some(40)).is_ok());
+        assert!(batch.len() > 20 && (0..batch.len()).all(|i| batch.sequence(i)[0] == 1));
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, Rows, TokenEmbeddings};
 
 use crate::InstructionSet;
-use crate::calibration::{observe, random_batch};
+use crate::calibration::{Frame, observe, random_batch};
 use crate::kernels::Kernels;
 use crate::layers::block::Block;
 use crate::layers::{Run, padded};
@@ -102,10 +102,15 @@ fn micro_batches(batch: &Batch) -> Vec<usize> {
 
 impl NativeEncoder {
     /// Turns the blocks' weights into bytes, for inputs like those that the given batches (or random words) lead to.
-    pub(crate) fn quantise(&mut self, set: InstructionSet, batches: &[Batch]) -> Result<(), EncoderError> {
+    pub(crate) fn quantise(
+        &mut self,
+        set: InstructionSet,
+        batches: &[Batch],
+        frame: &Frame,
+    ) -> Result<(), EncoderError> {
         let random;
         let batches = if batches.iter().all(|batch| batch.tokens() == 0) {
-            random = [random_batch(self.info.vocabulary, self.info.max_sequence.unwrap_or(usize::MAX))];
+            random = [random_batch(self.info.vocabulary, self.info.max_sequence.unwrap_or(usize::MAX), frame)];
             &random
         } else {
             batches

@@ -40,6 +40,8 @@ pub(crate) struct Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Bytes {
     pub(crate) bytes: Buffer<u8>,
+    /// One row of numbers.
+    pub(crate) rotated: Buffer<f32>,
     pub(crate) scale: Buffer<f32>,
     pub(crate) offset: Buffer<f32>,
 }
@@ -48,6 +50,7 @@ impl Bytes {
     /// Makes room for rows.
     pub(crate) fn reserve(&mut self, rows: usize, width: usize) {
         self.bytes.reserve(rows * width);
+        self.rotated.reserve(width);
         self.scale.reserve(rows);
         self.offset.reserve(rows);
     }
@@ -89,7 +92,7 @@ impl Kept for Piece {
 
 impl Kept for Bytes {
     fn bytes(&self) -> usize {
-        self.bytes.bytes() + self.scale.bytes() + self.offset.bytes()
+        self.bytes.bytes() + self.rotated.bytes() + self.scale.bytes() + self.offset.bytes()
     }
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {

@@ -46,7 +46,6 @@ pub(crate) type IntegerTileKernel = unsafe fn(&IntegerTileCall);
 /// Tiles of bytes: one way of multiplying them.
 #[derive(Debug)]
 pub(crate) struct IntegerKernels {
-    pub(crate) name: &'static str,
     /// Columns per vector.
     pub(crate) lanes: usize,
     /// By vectors − 1 and rows − 1.
@@ -92,7 +91,7 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const VECTORS: usize>(call:
         let stride = call.input_stride;
         let mut sums = [[D::zero(); VECTORS]; ROWS];
         let input = |group: usize| call.input.wrapping_add(3 * group * stride);
-        let mut inputs = [input(0), input(1), input(2), input(3)];
+        let mut inputs = [0, 1, 2, 3, 4, 5].map(input);
         let mut panel = call.panel;
         for _ in 0..call.depth / 8 {
             unrolled!(u in 0..2 => {
@@ -167,10 +166,9 @@ impl Dot for PortableDot {
 /// Compiles the tiles of one [`Dot`] and collects their table.
 macro_rules! integer_kernels {
     (
-        $table:ident, $name:literal, $dot:ty, $rows:tt x [$($vectors:literal),*], #[$feature:meta]
+        $table:ident, $dot:ty, $rows:tt x [$($vectors:literal),*], #[$feature:meta]
     ) => {
         pub(in crate::kernels) static $table: IntegerKernels = IntegerKernels {
-            name: $name,
             lanes: <<$dot as Dot>::Number as Vector>::LANES,
             tiles: &[$(&integer_kernels!(@tiles $dot, $vectors, $rows, #[$feature])),*],
         };
@@ -187,7 +185,7 @@ macro_rules! integer_kernels {
     };
 }
 
-integer_kernels! { PORTABLE, "portable", PortableDot, [1, 2, 3, 4] x [1, 2], #[inline(never)] }
+integer_kernels! { PORTABLE, PortableDot, [1, 2, 3, 4] x [1, 2], #[inline(never)] }
 
 #[cfg(target_arch = "x86_64")]
 pub(super) mod x86 {
@@ -282,13 +280,13 @@ pub(super) mod x86 {
     }
 
     integer_kernels! {
-        VNNI512, "avx512-vnni", Vnni512, [1, 2, 3, 4, 5, 6, 7, 8, 9] x [1, 2, 3],
+        VNNI512, Vnni512, [1, 2, 3, 4, 5, 6, 7, 8, 9] x [1, 2, 3],
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512vnni")]
     }
     integer_kernels! {
-        VNNI256, "avx-vnni", Vnni256, [1, 2, 3, 4] x [1, 2, 3], #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        VNNI256, Vnni256, [1, 2, 3, 4] x [1, 2, 3], #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
     }
     integer_kernels! {
-        WIDE256, "avx2", Wide256, [1, 2, 3, 4] x [1, 2], #[target_feature(enable = "avx2,fma,f16c")]
+        WIDE256, Wide256, [1, 2, 3, 4] x [1, 2], #[target_feature(enable = "avx2,fma,f16c")]
     }
 }

@@ -96,11 +96,11 @@ impl Kernels {
     }
 }
 
-/// Writes a loop over `0..count` out, for `count ≤ 12` known when compiling. Sums stay in registers only when the compiler
+/// Writes a loop over `0..count` out, for `count ≤ 16` known when compiling. Sums stay in registers only when the compiler
 /// sees every index as a number, and it does not unroll loops of this size by itself.
 macro_rules! unrolled {
     ($index:ident in 0..$count:expr => $body:block) => {
-        super::unrolled!(@each $index, $count, $body, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11)
+        super::unrolled!(@each $index, $count, $body, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
     };
     (@each $index:ident, $count:expr, $body:block, $($number:literal),*) => {
         $(if $number < $count {

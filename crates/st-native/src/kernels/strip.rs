@@ -41,7 +41,7 @@ pub(super) unsafe fn strip<V: Vector, const TRANSPOSED: bool, const ROWS: usize,
         let (row_step, depth_step) = if TRANSPOSED { (1, call.left_stride) } else { (call.left_stride, 1) };
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
         let left = |group: usize| call.left.wrapping_add(3 * group * row_step);
-        let mut lefts = [left(0), left(1), left(2), left(3)];
+        let mut lefts = [0, 1, 2, 3, 4, 5].map(left);
         let mut right = call.right;
         for _ in 0..call.depth {
             let mut columns = [V::splat(0.0); VECTORS];

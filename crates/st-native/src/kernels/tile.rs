@@ -105,7 +105,7 @@ pub(super) unsafe fn tile<V: Vector, W: Stored, const ROWS: usize, const VECTORS
             unrolled!(row in 0..ROWS => { sums[row][v] = bias; });
         });
         let input = |group: usize| call.input.wrapping_add(3 * group * stride);
-        let mut inputs = [input(0), input(1), input(2), input(3)];
+        let mut inputs = [0, 1, 2, 3, 4, 5].map(input);
         let mut panel = call.panel.cast::<W::Number>();
         let mut ahead = call.ahead;
         for _ in 0..call.depth / UNROLL {

@@ -3,17 +3,18 @@
 //! A layer computes `y = W·x + b`. Its input is centred and scaled per component, `v = (x − c) / s`, with `W·c` added to
 //! the bias and `s` multiplied into the weights, so that components of unlike range share one scale without loss
 //! (Xiao et al. 2023, SmoothQuant). `v` is quantised per row to 0..=255 between its own smallest and largest number, the
-//! scaled weights per column to −127..=127.
+//! scaled weights per column to −127..=127. In between both are rotated alike ([`rotate`]; Ashkboos et al. 2024, QuaRot),
+//! which leaves products as they are and numbers that stand out no longer standing out.
 #![expect(unsafe_code, reason = "calls of kernels")]
 
 use std::ops::Range;
 
 use super::linear::{Epilogue, Linear};
 use crate::calibration::Observations;
-use crate::kernels::Kernels;
 use crate::kernels::integer::{IntegerKernels, IntegerTileCall};
-use crate::kernels::quantise::QuantiseCall;
+use crate::kernels::quantise::{QuantiseCall, rotate, rotation_factor, rotations};
 use crate::kernels::tile::Finish;
+use crate::kernels::{Kernels, STEP};
 use crate::memory::Buffer;
 use crate::scratch::{Bytes, lend};
 use crate::split::Shared;
@@ -36,7 +37,9 @@ pub(crate) struct Integer {
 /// Rows that are quantised and pass over all panels before the next rows' turn.
 const BLOCK: usize = 180;
 /// How far the ranges of the input's components are evened out, from not at all to fully; the best is taken.
-const EVENNESS: [f32; 8] = [0.0, 0.3, 0.45, 0.55, 0.65, 0.75, 0.85, 1.0];
+const EVENNESS: [f32; 6] = [0.0, 0.3, 0.5, 0.65, 0.8, 1.0];
+/// Of the outputs, one in this many is looked at to choose.
+const EVERY: usize = 4;
 
 impl Integer {
     /// Quantises weights, given column by column of the output (`rows[i]` are the weights of output `i`), and returns what
@@ -60,9 +63,11 @@ impl Integer {
             factor: Buffer::zeroed(depth),
             shift: Buffer::zeroed(depth),
         };
-        for j in 0..depth {
-            integer.factor[j] = 1.0 / scales[j];
-            integer.shift[j] = -centre[j] / scales[j];
+        for (start, points) in rotations(depth) {
+            for j in start..start + points * STEP {
+                integer.factor[j] = rotation_factor(points) / scales[j];
+                integer.shift[j] = -centre[j] * integer.factor[j];
+            }
         }
         let panel = kernels.panel();
         let mut moved = vec![0.0; width];
@@ -71,6 +76,7 @@ impl Integer {
             for ((scaled, weight), scale) in scaled.iter_mut().zip(weights).zip(&scales) {
                 *scaled = weight * scale;
             }
+            rotate(&mut scaled);
             moved[column] = weights.iter().zip(&centre).map(|(w, c)| f64::from(*w) * f64::from(*c)).sum::<f64>() as f32;
             let largest = scaled.iter().fold(0.0f32, |m, w| m.max(w.abs()));
             if largest == 0.0 {
@@ -126,6 +132,7 @@ impl Integer {
                     input_stride,
                     factor: self.factor.as_ptr(),
                     shift: self.shift.as_ptr(),
+                    rotated: bytes.rotated.as_mut_ptr(),
                     output: bytes.bytes.as_mut_ptr(),
                     scale: bytes.scale.as_mut_ptr(),
                     offset: bytes.offset.as_mut_ptr(),
@@ -176,7 +183,8 @@ impl Integer {
 }
 
 /// Scales per component, `spread^α / weight^(1−α)`, for the α with the least expected error: the steps of the input rows
-/// times the scaled weights, and the steps of the weights times the scaled input, both as uniform noise.
+/// times the scaled weights, and the steps of the weights times the scaled input, both as uniform noise, in relation to
+/// what each row would give.
 fn choose_scales(rows: &[f32], depth: usize, seen: &Observations, centre: &[f32], spread: &[f32]) -> Vec<f32> {
     let mut squares = vec![0.0f32; depth];
     for weights in rows.chunks_exact(depth) {
@@ -197,28 +205,31 @@ fn choose_scales(rows: &[f32], depth: usize, seen: &Observations, centre: &[f32]
                 }
             })
             .collect();
-        let (mut ranges, mut energy, mut count) = (0.0f64, 0.0f64, 0usize);
+        let mut values = vec![0.0; depth];
+        let (mut ranges, mut energy) = (0.0f64, 0.0f64);
         for row in seen.samples.chunks_exact(depth) {
-            let (mut low, mut high, mut sum) = (f32::INFINITY, f32::NEG_INFINITY, 0.0f32);
-            for ((number, centre), scale) in row.iter().zip(centre).zip(&scales) {
-                let value = (number - centre) / scale;
-                low = low.min(value);
-                high = high.max(value);
-                sum += value * value;
+            for (j, value) in values.iter_mut().enumerate() {
+                *value = (row[j] - centre[j]) / scales[j];
             }
-            ranges += f64::from((high - low) / 255.0).powi(2);
-            energy += f64::from(sum);
-            count += 1;
+            rotate(&mut values);
+            let low = values.iter().copied().fold(f32::INFINITY, f32::min);
+            let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let result: f32 = row.iter().zip(&squares).map(|(number, square)| number * number * square).sum();
+            let share = 1.0 / f64::from(result).max(f64::MIN_POSITIVE);
+            ranges += f64::from((high - low) / 255.0).powi(2) * share;
+            energy += f64::from(values.iter().map(|value| value * value).sum::<f32>()) * share;
         }
         let weight_energy: f64 = squares.iter().zip(&scales).map(|(q, s)| f64::from(q * s * s)).sum();
-        let steps: f64 = rows
-            .chunks_exact(depth)
-            .map(|weights| {
-                let largest = weights.iter().zip(&scales).fold(0.0f32, |m, (w, s)| m.max((w * s).abs()));
-                f64::from(largest / 127.0).powi(2)
-            })
-            .sum();
-        let error = (ranges * weight_energy + steps * energy) / count.max(1) as f64;
+        let mut steps = 0.0;
+        for weights in rows.chunks_exact(depth).step_by(EVERY) {
+            for (j, value) in values.iter_mut().enumerate() {
+                *value = weights[j] * scales[j];
+            }
+            rotate(&mut values);
+            let largest = values.iter().fold(0.0f32, |m, w| m.max(w.abs()));
+            steps += f64::from(largest / 127.0).powi(2) * EVERY as f64;
+        }
+        let error = ranges * weight_energy + steps * energy;
         if error < best.0 {
             best = (error, scales);
         }
