@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use sentence_transformers::modules::{TextFileOptions, WordEmbeddings};
+use sentence_transformers::modules::{BoW, InputModule, Router, TextFileOptions, WordEmbeddings};
 use sentence_transformers::tokenizer::PhraseTokenizer;
-use sentence_transformers::{EncodeOptions, Error, ErrorKind, LoadOptions, Prompt, SentenceTransformer};
+use sentence_transformers::{EncodeOptions, Error, ErrorKind, LoadOptions, Pipeline, Prompt, SentenceTransformer};
 use serde::Deserialize;
 use st_testing::{assert_close, fixture_path};
 
@@ -219,6 +220,49 @@ fn each_route_reads_texts_in_its_own_way() {
     }
 }
 
+/// Keeps the warnings of this test binary.
+struct Warnings(Mutex<Vec<String>>);
+
+static WARNINGS: Warnings = Warnings(Mutex::new(Vec::new()));
+
+impl log::Log for Warnings {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn the_largest_limit_of_all_routes_counts() {
+    log::set_logger(&WARNINGS).unwrap();
+    log::set_max_level(log::LevelFilter::Warn);
+    let count = |text: &str| WARNINGS.0.lock().unwrap().iter().filter(|warning| warning.as_str() == text).count();
+    let words = |limit: usize| {
+        let path = fixture_path("models-modules/words.txt");
+        let mut words = WordEmbeddings::from_text_file(path, TextFileOptions::new()).unwrap();
+        words.set_max_seq_length(Some(limit));
+        Pipeline::new("0", Box::new(words), vec![]).unwrap()
+    };
+    assert_eq!(model("router-tokens").max_seq_length(), Some(32));
+    let mut router = Router::for_query_document(words(20), words(7)).unwrap();
+    let warning = "Different max_seq_lengths detected: {7, 20}. Using the maximum value.";
+    assert_eq!((count(warning), router.max_seq_length()), (0, Some(20)));
+    assert_eq!((router.max_seq_length(), count(warning)), (Some(20), 1));
+    router.set_max_seq_length(Some(9));
+    assert!(router.routes().all(|(_, route)| route.input().max_seq_length() == Some(9)));
+    let bag = || Pipeline::new("0", Box::new(BoW::new(["river"], [], 1.0, true)), vec![]).unwrap();
+    let mut router = Router::for_query_document(bag(), bag()).unwrap();
+    router.set_max_seq_length(Some(9));
+    assert_eq!((router.max_seq_length(), count("No modules have a max_seq_length attribute to set.")), (None, 1));
+}
+
 #[test]
 fn features_say_the_task_as_a_whole() {
     // The original gives one letter of it per text, and fails when there are more texts than letters.
@@ -244,7 +288,7 @@ fn text_files_give_the_vectors_that_the_original_reads() {
     let path = fixture_path("models-modules/words.txt");
     let saved = |words: WordEmbeddings, name: &str| {
         let place = tempfile::tempdir().unwrap();
-        let pipeline = sentence_transformers::Pipeline::new("0", Box::new(words), vec![]).unwrap();
+        let pipeline = Pipeline::new("0", Box::new(words), vec![]).unwrap();
         let model = SentenceTransformer::from_pipeline(pipeline, &LoadOptions::new()).unwrap();
         model.save_pretrained(place.path().join("model")).unwrap();
         let (ours, original) = (place.path().join("model/0_WordEmbeddings"), folder_of(name).join("0_WordEmbeddings"));
