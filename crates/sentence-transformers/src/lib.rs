@@ -20,14 +20,17 @@
 mod encode;
 mod error;
 mod features;
+mod files;
 mod input;
 mod load;
 mod model;
+mod module;
 pub mod modules;
 mod pipeline;
 mod prompts;
 pub mod save;
 pub mod tokenizer;
+mod version;
 
 pub use encode::{
     EncodeIterator, EncodeOptions, Encoded, EncodedChunk, Progress, TextFeatures, TokenReport, Truncation, WorkerPool,

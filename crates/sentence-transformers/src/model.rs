@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 use st_encoder::EncoderInfo;
 use st_vectors::{Embeddings, SimilarityFunction, SimilarityMatrix};
 
-use crate::load::{Folder, LoadOptions};
 use crate::pipeline::Pipeline;
 use crate::{Error, ErrorKind, Prompts, Result};
 
@@ -27,69 +26,33 @@ use crate::{Error, ErrorKind, Prompts, Result};
 /// # Ok::<(), sentence_transformers::Error>(())
 /// ```
 pub struct SentenceTransformer {
+    parts: Parts,
+    pool: OnceLock<rayon::ThreadPool>,
+}
+
+/// What a model is made of.
+pub(crate) struct Parts {
     pub(crate) pipeline: Pipeline,
     pub(crate) prompts: Prompts,
-    default_prompt_name: Option<String>,
-    similarity: SimilarityFunction,
-    truncate_dim: Option<usize>,
-    threads: usize,
-    pool: OnceLock<rayon::ThreadPool>,
-    path: PathBuf,
-    origin: String,
-    config: Map<String, Value>,
-    card: Option<String>,
+    pub(crate) default_prompt_name: Option<String>,
+    pub(crate) similarity: SimilarityFunction,
+    pub(crate) truncate_dim: Option<usize>,
+    pub(crate) threads: usize,
+    pub(crate) path: PathBuf,
+    pub(crate) origin: String,
+    pub(crate) config: Map<String, Value>,
+    pub(crate) card: Option<String>,
 }
 
 impl SentenceTransformer {
-    /// Loads a model from a folder or, by its name, from the Hub. [`LoadOptions`] is the long form.
-    ///
-    /// # Errors
-    /// When there is no such model, or one of its files is missing, damaged or unsupported.
-    pub fn load(name: impl AsRef<str>) -> Result<Self> {
-        LoadOptions::new().load(name)
-    }
-
-    /// A model of given modules.
-    ///
-    /// # Errors
-    /// When the options name a default prompt that does not exist.
-    pub fn from_pipeline(pipeline: Pipeline, options: &LoadOptions) -> Result<Self> {
-        Self::assemble(Folder::of_pipeline(pipeline), options, "made in memory".to_owned())
-    }
-
-    pub(crate) fn assemble(folder: Folder, options: &LoadOptions, origin: String) -> Result<Self> {
-        let prompts = options.merge_prompts(&folder.prompts);
-        let default_prompt_name = options.default_prompt_name.clone().or(folder.default_prompt_name);
-        if let Some(name) = &default_prompt_name {
-            prompts.require(name, "Default prompt")?;
-            log::warn!(
-                "Default prompt name is set to '{name}'. This prompt will be applied to all `encode()` calls, except if \
-                 `encode()` is called with `prompt` or `prompt_name` parameters."
-            );
-        }
-        let threads = options
-            .threads
-            .or_else(|| std::thread::available_parallelism().ok().map(std::num::NonZero::get))
-            .unwrap_or(1);
-        Ok(Self {
-            pipeline: folder.pipeline,
-            prompts,
-            default_prompt_name,
-            similarity: options.similarity.or(folder.similarity).unwrap_or_default(),
-            truncate_dim: options.truncate_dim,
-            threads,
-            pool: OnceLock::new(),
-            path: folder.path,
-            origin,
-            config: folder.config,
-            card: folder.card,
-        })
+    pub(crate) fn from_parts(parts: Parts) -> Self {
+        Self { parts, pool: OnceLock::new() }
     }
 
     /// Components of a sentence embedding after truncation; `None` when no module makes one.
     #[must_use]
     pub fn dimension(&self) -> Option<usize> {
-        match (self.pipeline.dimension(), self.truncate_dim) {
+        match (self.parts.pipeline.dimension(), self.parts.truncate_dim) {
             (Some(full), Some(cut)) if cut > 0 => Some(full.min(cut)),
             (full, _) => full,
         }
@@ -98,29 +61,29 @@ impl SentenceTransformer {
     /// Longest token sequence, special tokens included; longer texts are cut. `None` when the model sets no limit.
     #[must_use]
     pub fn max_seq_length(&self) -> Option<usize> {
-        self.pipeline.input().max_seq_length()
+        self.parts.pipeline.input().max_seq_length()
     }
 
     /// Changes [`SentenceTransformer::max_seq_length`].
     pub fn set_max_seq_length(&mut self, length: Option<usize>) {
-        self.pipeline.input_mut().set_max_seq_length(length);
+        self.parts.pipeline.input_mut().set_max_seq_length(length);
     }
 
     /// The prompts.
     #[must_use]
     pub fn prompts(&self) -> &Prompts {
-        &self.prompts
+        &self.parts.prompts
     }
 
     /// The prompts, to change them.
     pub fn prompts_mut(&mut self) -> &mut Prompts {
-        &mut self.prompts
+        &mut self.parts.prompts
     }
 
     /// Name of the prompt used when a call names none.
     #[must_use]
     pub fn default_prompt_name(&self) -> Option<&str> {
-        self.default_prompt_name.as_deref()
+        self.parts.default_prompt_name.as_deref()
     }
 
     /// Changes [`SentenceTransformer::default_prompt_name`].
@@ -129,37 +92,37 @@ impl SentenceTransformer {
     /// When there is no prompt of that name.
     pub fn set_default_prompt_name(&mut self, name: Option<&str>) -> Result<()> {
         if let Some(name) = name {
-            self.prompts.require(name, "Default prompt")?;
+            self.parts.prompts.require(name, "Default prompt")?;
         }
-        self.default_prompt_name = name.map(str::to_owned);
+        self.parts.default_prompt_name = name.map(str::to_owned);
         Ok(())
     }
 
     /// The similarity function.
     #[must_use]
     pub fn similarity_function(&self) -> SimilarityFunction {
-        self.similarity
+        self.parts.similarity
     }
 
     /// Changes [`SentenceTransformer::similarity_function`].
     pub fn set_similarity_function(&mut self, function: SimilarityFunction) {
-        self.similarity = function;
+        self.parts.similarity = function;
     }
 
     /// Components that sentence embeddings are cut to.
     #[must_use]
     pub fn truncate_dim(&self) -> Option<usize> {
-        self.truncate_dim
+        self.parts.truncate_dim
     }
 
     /// Changes [`SentenceTransformer::truncate_dim`].
     pub fn set_truncate_dim(&mut self, dimension: Option<usize>) {
-        self.truncate_dim = dimension;
+        self.parts.truncate_dim = dimension;
     }
 
     /// Sets whether prompt tokens take part in pooling, on the first Pooling module; says whether there is one.
     pub fn set_pooling_include_prompt(&mut self, include: bool) -> bool {
-        self.pipeline.rest_mut().iter_mut().any(|module| module.module.set_include_prompt(include))
+        self.parts.pipeline.rest_mut().iter_mut().any(|module| module.module.set_include_prompt(include))
     }
 
     /// Similarity of every row of `a` with every row of `b`, by the model's function: `[rows of a, rows of b]`.
@@ -167,7 +130,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When the two differ in dimension.
     pub fn similarity(&self, a: &Embeddings, b: &Embeddings) -> Result<SimilarityMatrix> {
-        Ok(self.similarity.similarity(a, b)?)
+        Ok(self.parts.similarity.similarity(a, b)?)
     }
 
     /// Similarity of each row of `a` with the same row of `b`, by the model's function.
@@ -175,49 +138,49 @@ impl SentenceTransformer {
     /// # Errors
     /// When the two differ in shape.
     pub fn similarity_pairwise(&self, a: &Embeddings, b: &Embeddings) -> Result<Vec<f32>> {
-        Ok(self.similarity.similarity_pairwise(a, b)?)
+        Ok(self.parts.similarity.similarity_pairwise(a, b)?)
     }
 
     /// The modules.
     #[must_use]
     pub fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
+        &self.parts.pipeline
     }
 
     /// What runs inside, where there is an encoder.
     #[must_use]
     pub fn encoder(&self) -> Option<&EncoderInfo> {
-        self.pipeline.input().encoder()
+        self.parts.pipeline.input().encoder()
     }
 
     /// Threads that one call may use.
     #[must_use]
     pub fn threads(&self) -> usize {
-        self.threads
+        self.parts.threads
     }
 
     /// The folder that it was loaded from; empty for a model made in memory.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.parts.path
     }
 
     /// Where it was found, for people.
     #[must_use]
     pub fn origin(&self) -> &str {
-        &self.origin
+        &self.parts.origin
     }
 
     /// What `config_sentence_transformers.json` said, in its order; empty when there was none.
     #[must_use]
     pub fn config(&self) -> &Map<String, Value> {
-        &self.config
+        &self.parts.config
     }
 
     /// The model card that came with the model.
     #[must_use]
     pub fn card(&self) -> Option<&str> {
-        self.card.as_deref()
+        self.parts.card.as_deref()
     }
 
     /// The pool of threads that this model's calls share, made at first use.
@@ -226,7 +189,7 @@ impl SentenceTransformer {
             return Ok(pool);
         }
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(self.threads)
+            .num_threads(self.parts.threads)
             .thread_name(|index| format!("encode-{index}"))
             .build()
             .map_err(|error| Error::new(ErrorKind::Io, "cannot start threads").with_source(error))?;
@@ -238,7 +201,7 @@ impl SentenceTransformer {
 impl fmt::Debug for SentenceTransformer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("SentenceTransformer(\n")?;
-        for (name, module) in self.pipeline.modules() {
+        for (name, module) in self.parts.pipeline.modules() {
             let mut config = module.config();
             if let Some(class) = self.encoder().and_then(|info| info.class_name.clone())
                 && config.contains_key("max_seq_length")

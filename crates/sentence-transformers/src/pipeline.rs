@@ -2,7 +2,7 @@
 
 use st_encoder::{Pass, Rows};
 
-use crate::modules::{Feature, InputModule, Module};
+use crate::module::{Feature, InputModule, Module};
 use crate::{Error, ErrorKind, Features, Result};
 
 /// A module with its name in `modules.json`.

@@ -10,10 +10,10 @@ use st_encoder::{Batch, Pass};
 use st_vectors::Embeddings;
 
 use crate::input::{AsInput, PreparedText};
-use crate::modules::TextEmbedder;
+use crate::module::TextEmbedder;
 use crate::{Features, Result, SentenceTransformer};
 
-use super::prompt::PreparedPrompt;
+use super::tokens::PreparedPrompt;
 use super::tokens::refuse_cut;
 use super::{EncodeOptions, Truncation};
 

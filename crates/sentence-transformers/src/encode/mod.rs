@@ -79,7 +79,7 @@ impl SentenceTransformer {
     /// # Errors
     /// As [`SentenceTransformer::encode_with`].
     pub fn encode_query<T: AsInput + Sync>(&self, texts: &[T], options: &EncodeOptions) -> Result<Embeddings> {
-        self.encode_with(texts, &options.for_query(&self.prompts))
+        self.encode_with(texts, &options.for_query(self.prompts()))
     }
 
     /// Embeddings of documents: the first of the prompts `document`, `passage` and `corpus` that the model has is used
@@ -88,7 +88,7 @@ impl SentenceTransformer {
     /// # Errors
     /// As [`SentenceTransformer::encode_with`].
     pub fn encode_document<T: AsInput + Sync>(&self, texts: &[T], options: &EncodeOptions) -> Result<Embeddings> {
-        self.encode_with(texts, &options.for_document(&self.prompts))
+        self.encode_with(texts, &options.for_document(self.prompts()))
     }
 
     /// Sentence embeddings, and which texts were cut.

@@ -3,15 +3,7 @@
 use crate::{Prompt, Result, SentenceTransformer};
 
 use super::EncodeOptions;
-use super::tokens::tokenize_one;
-
-/// A prompt, looked up and measured.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct PreparedPrompt {
-    pub(crate) text: String,
-    /// Tokens of the prompt, when it is not empty.
-    pub(crate) length: Option<usize>,
-}
+use super::tokens::{PreparedPrompt, tokenize_one};
 
 impl SentenceTransformer {
     /// The prompt of a call. A task without a route is an error here already, whatever the texts are.

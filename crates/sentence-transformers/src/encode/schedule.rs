@@ -16,7 +16,7 @@ use crate::tokenizer::Tokens;
 use crate::{Features, Result, SentenceTransformer};
 
 use super::EncodeOptions;
-use super::prompt::PreparedPrompt;
+use super::tokens::PreparedPrompt;
 
 /// Micro-batches get smaller towards the end, so that threads finish together, but not smaller than this.
 const SMALLEST: usize = 32;

@@ -3,12 +3,19 @@
 use rayon::prelude::*;
 
 use crate::input::AsInput;
-use crate::modules::InputModule;
+use crate::module::InputModule;
 use crate::tokenizer::Tokens;
 use crate::{Error, ErrorKind, Result, SentenceTransformer};
 
 use super::EncodeOptions;
-use super::prompt::PreparedPrompt;
+
+/// A prompt, looked up and measured.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct PreparedPrompt {
+    pub(crate) text: String,
+    /// Tokens of the prompt, when it is not empty.
+    pub(crate) length: Option<usize>,
+}
 
 /// A text that is longer than the model reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use st_vectors::SimilarityFunction;
 
+use crate::files::read_json;
 use crate::modules::{
     InputContext, InputModule, MOST_MODULES, ModuleFolder, Normalize, Pooling, PoolingMode, StaticEmbedding,
-    Transformer, read_json, require_kind,
+    Transformer, require_kind,
 };
 use crate::pipeline::{NamedModule, Pipeline};
+use crate::version::ORIGINAL_VERSION;
 use crate::{Error, ErrorKind, Result};
 
 /// A model folder, read.
@@ -114,9 +116,6 @@ fn settings(config: &Map<String, Value>, path: &Path) -> Result<Settings> {
     };
     Ok((prompts, text("default_prompt_name")?, similarity))
 }
-
-/// The version of the original whose files this library writes and reads.
-pub(crate) const ORIGINAL_VERSION: &str = "5.2.3";
 
 fn warn_if_newer(config: &Map<String, Value>) {
     let version = config.get("__version__").and_then(|versions| versions.get("sentence_transformers"));

@@ -1,7 +1,7 @@
 //! Loading a model: [`LoadOptions`], and what a model folder says.
 
+mod assemble;
 mod folder;
 mod options;
 
-pub(crate) use folder::{Folder, ORIGINAL_VERSION, open};
 pub use options::LoadOptions;

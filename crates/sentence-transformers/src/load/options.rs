@@ -4,13 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use st_encoder::{Backend, EncoderOptions, WeightFormat};
-use st_hub::{HubOptions, Selection, Source};
+use st_hub::HubOptions;
 use st_native::NativeBackend;
 use st_vectors::SimilarityFunction;
 
-use crate::modules::InputContext;
+use crate::Prompts;
+use crate::module::InputContext;
 use crate::tokenizer::TokenizerOptions;
-use crate::{Prompts, Result, SentenceTransformer};
 
 /// How a model is loaded: the arguments of the original's constructor.
 ///
@@ -167,20 +167,8 @@ impl LoadOptions {
         self
     }
 
-    /// Loads a model from a folder or, by its name, from the Hub.
-    ///
-    /// # Errors
-    /// When there is no such model, or one of its files is missing, damaged or unsupported.
-    pub fn load(&self, name: impl AsRef<str>) -> Result<SentenceTransformer> {
-        let name = name.as_ref();
-        log::info!("Load pretrained SentenceTransformer: {name}");
-        let source = Source::resolve(name, &self.hub)?;
-        let folder = super::open(name, source.snapshot(&Selection::model())?, &self.input)?;
-        SentenceTransformer::assemble(folder, self, source.origin())
-    }
-
     /// The prompts of a model: the fresh ones, those given here, then the folder's where the text is still empty.
-    pub(crate) fn merge_prompts(&self, folder: &[(String, String)]) -> Prompts {
+    pub(super) fn merge_prompts(&self, folder: &[(String, String)]) -> Prompts {
         let mut prompts = Prompts::default();
         for (name, text) in &self.prompts {
             prompts.set(name, text);

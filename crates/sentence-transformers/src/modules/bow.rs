@@ -11,7 +11,7 @@ use super::{
     Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind,
     refuse_encoder_options, refuse_pair,
 };
-use crate::save::ModuleWriter;
+use crate::files::ModuleWriter;
 use crate::tokenizer::{Tokens, WhitespaceTokenizer};
 use crate::{Error, ErrorKind, Features, Result};
 

@@ -4,7 +4,7 @@ use st_encoder::{Pass, TensorSource, Weights};
 use st_vectors::Embeddings;
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
-use crate::save::{ModuleWriter, SavedTensor};
+use crate::files::{ModuleWriter, SavedTensor};
 use crate::{Error, ErrorKind, Features, Result};
 
 /// The row of [`super::MODULES`].

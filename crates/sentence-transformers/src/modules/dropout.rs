@@ -3,7 +3,7 @@
 use st_encoder::Pass;
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
-use crate::save::ModuleWriter;
+use crate::files::ModuleWriter;
 use crate::{Features, Result};
 
 /// The row of [`super::MODULES`].

@@ -3,7 +3,7 @@
 use st_encoder::{Pass, TensorSource, Weights};
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
-use crate::save::{ModuleWriter, SavedTensor};
+use crate::files::{ModuleWriter, SavedTensor};
 use crate::{Features, Result};
 
 /// The row of [`super::MODULES`].

@@ -6,7 +6,7 @@ use st_encoder::{Pass, Rows, TokenEmbeddings};
 use st_vectors::Embeddings;
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
-use crate::save::ModuleWriter;
+use crate::files::ModuleWriter;
 use crate::{Error, ErrorKind, Features, Result};
 
 /// The row of [`super::MODULES`].

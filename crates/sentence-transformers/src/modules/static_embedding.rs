@@ -13,8 +13,8 @@ use st_vectors::Embeddings;
 use tokenizers::pipeline::PipelineToken;
 
 use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind, TextEmbedder};
+use crate::files::{ModuleWriter, SavedTensor};
 use crate::input::PreparedText;
-use crate::save::{ModuleWriter, SavedTensor};
 use crate::tokenizer::{Side, TextTokenizer, TokenizerOptions, Tokens, WordMemory, longest_first};
 use crate::{Error, ErrorKind, Features, Result};
 

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 
 use st_encoder::{Encoder, EncoderFiles, EncoderInfo, Pass};
 
-use super::{
-    Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind, read_json,
-};
-use crate::save::ModuleWriter;
+use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
+use crate::files::ModuleWriter;
+use crate::files::read_json;
 use crate::tokenizer::{TextTokenizer, Tokens};
 use crate::{Features, Result};
 

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use st_encoder::{Pass, TensorSource, TokenEmbeddings, Weights};
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
-use crate::save::{ModuleWriter, SavedTensor};
+use crate::files::{ModuleWriter, SavedTensor};
 use crate::{Error, ErrorKind, Features, Result};
 
 /// The row of [`super::MODULES`].

@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 use st_encoder::{Pass, TokenEmbeddings};
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
-use crate::save::ModuleWriter;
+use crate::files::ModuleWriter;
 use crate::{Error, ErrorKind, Features, Result};
 
 /// The row of [`super::MODULES`].

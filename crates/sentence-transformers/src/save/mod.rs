@@ -2,18 +2,16 @@
 
 mod place;
 mod push;
-mod python_json;
-mod writer;
 
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::load::ORIGINAL_VERSION;
+use crate::version::ORIGINAL_VERSION;
 use crate::{Result, SentenceTransformer};
 
+pub use crate::files::{ModuleWriter, SavedTensor};
 pub use push::PushOptions;
-pub use writer::{ModuleWriter, SavedTensor};
 
 /// The versions written beside the original's: those it was compared with.
 const VERSIONS: [(&str, &str); 3] =

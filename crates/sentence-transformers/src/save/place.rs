@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Result;
 
-use super::writer::io;
+use crate::files::write_error;
 
 /// A folder that is written beside its final place and takes that place in one step at the end. Dropped before, it is
 /// removed and the final place is as it was.
@@ -16,15 +16,15 @@ pub(super) struct Staging {
 
 impl Staging {
     pub(super) fn beside(target: &Path) -> Result<Self> {
-        let absolute = std::path::absolute(target).map_err(|source| io(target, source))?;
+        let absolute = std::path::absolute(target).map_err(|source| write_error(target, source))?;
         let parent = absolute.parent().unwrap_or(&absolute).to_path_buf();
-        std::fs::create_dir_all(&parent).map_err(|source| io(&parent, source))?;
+        std::fs::create_dir_all(&parent).map_err(|source| write_error(&parent, source))?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".saving-");
         // A temporary folder is private by default; a model's folder is as open as the process's mask allows.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        let folder = builder.tempdir_in(&parent).map_err(|source| io(&parent, source))?;
+        let folder = builder.tempdir_in(&parent).map_err(|source| write_error(&parent, source))?;
         Ok(Self { target: absolute, folder })
     }
 
@@ -39,7 +39,7 @@ impl Staging {
             let path = folder.keep();
             return std::fs::rename(&path, &target).map_err(|source| {
                 let _ = std::fs::remove_dir_all(&path);
-                io(&target, source)
+                write_error(&target, source)
             });
         }
         keep_others(&target, folder.path())?;
@@ -49,12 +49,12 @@ impl Staging {
         }
         // Without an atomic exchange the old folder steps aside for a moment, and comes back when the move fails.
         let aside = folder.path().with_extension("old");
-        std::fs::rename(&target, &aside).map_err(|source| io(&target, source))?;
+        std::fs::rename(&target, &aside).map_err(|source| write_error(&target, source))?;
         let path = folder.keep();
         if let Err(source) = std::fs::rename(&path, &target) {
             let _ = std::fs::rename(&aside, &target);
             let _ = std::fs::remove_dir_all(&path);
-            return Err(io(&target, source));
+            return Err(write_error(&target, source));
         }
         let _ = std::fs::remove_dir_all(&aside);
         Ok(())
@@ -63,15 +63,15 @@ impl Staging {
 
 /// Links or copies what only the old folder has into the new one.
 fn keep_others(old: &Path, new: &Path) -> Result<()> {
-    for entry in std::fs::read_dir(old).map_err(|source| io(old, source))? {
-        let entry = entry.map_err(|source| io(old, source))?;
+    for entry in std::fs::read_dir(old).map_err(|source| write_error(old, source))? {
+        let entry = entry.map_err(|source| write_error(old, source))?;
         let (from, to) = (entry.path(), new.join(entry.file_name()));
-        let is_folder = entry.file_type().map_err(|source| io(&from, source))?.is_dir();
+        let is_folder = entry.file_type().map_err(|source| write_error(&from, source))?.is_dir();
         if is_folder {
-            std::fs::create_dir_all(&to).map_err(|source| io(&to, source))?;
+            std::fs::create_dir_all(&to).map_err(|source| write_error(&to, source))?;
             keep_others(&from, &to)?;
         } else if std::fs::symlink_metadata(&to).is_err() && std::fs::hard_link(&from, &to).is_err() {
-            std::fs::copy(&from, &to).map_err(|source| io(&to, source))?;
+            std::fs::copy(&from, &to).map_err(|source| write_error(&to, source))?;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::settings::{BertSettings, Settings};
-use crate::modules::read_json;
+use crate::files::read_json;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads `tokenizer.json`, or makes one from `vocab.txt`, adapts it to the settings and rewrites older forms into the

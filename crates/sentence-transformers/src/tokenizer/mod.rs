@@ -4,6 +4,7 @@ mod bert_words;
 mod definition;
 mod pieces;
 mod settings;
+mod short_words;
 mod words;
 
 use std::collections::BTreeSet;

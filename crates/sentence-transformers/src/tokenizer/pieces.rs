@@ -3,7 +3,7 @@
 use tokenizers::models::wordpiece::PipelineWordPiece;
 use tokenizers::pipeline::PipelineToken;
 
-use super::bert_words::{LONGEST, first, padded, place};
+use super::short_words::{LONGEST, first, padded, place};
 
 /// The pieces of at most [`LONGEST`] bytes: longer ones are in no word that short.
 #[derive(Debug)]

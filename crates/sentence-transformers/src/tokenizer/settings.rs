@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::{Side, TokenizerOptions};
-use crate::modules::read_json;
+use crate::files::read_json;
 use crate::{Error, Result};
 
 /// Hugging Face writes 10³⁰ for "no limit"; nothing above this is a limit.

@@ -3,9 +3,9 @@
 use serde_json::{Map, Value};
 use st_encoder::Pass;
 
+use crate::files::ModuleWriter;
 use crate::modules::{Dataflow, Feature, Module, ModuleFolder, ModuleKind};
 use crate::pipeline::NamedModule;
-use crate::save::ModuleWriter;
 use crate::{Error, ErrorKind, Features, Result};
 
 use super::routes::{Routes, Structure};

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 use st_encoder::{EncoderInfo, Pass, Rows};
 
 use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind};
+use crate::files::ModuleWriter;
 use crate::pipeline::{Goal, NamedModule, Pipeline};
-use crate::save::ModuleWriter;
 use crate::tokenizer::{TextTokenizer, Tokens};
 use crate::{Error, ErrorKind, Features, Result};
 

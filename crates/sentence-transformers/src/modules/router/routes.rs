@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::modules::{Module, ModuleConfig, ModuleFolder, ModuleKind, read_json, require_kind};
+use crate::files::ModuleWriter;
+use crate::files::read_json;
+use crate::modules::{Module, ModuleConfig, ModuleFolder, ModuleKind, require_kind};
 use crate::prompts::python_repr;
-use crate::save::ModuleWriter;
 use crate::{Error, ErrorKind, Result};
 
 use super::ROUTER;

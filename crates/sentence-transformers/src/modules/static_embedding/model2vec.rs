@@ -6,7 +6,8 @@ use serde_json::Value;
 use st_encoder::Weights;
 
 use super::table::TABLE_NAMES;
-use crate::modules::{ModuleFolder, read_json};
+use crate::files::read_json;
+use crate::modules::ModuleFolder;
 use crate::{Error, Result};
 
 /// Where model2vec looks, first to last: the configuration, and the folder of the other files.

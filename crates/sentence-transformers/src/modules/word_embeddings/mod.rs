@@ -11,7 +11,7 @@ use super::{
     Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind,
     refuse_encoder_options, refuse_pair,
 };
-use crate::save::{ModuleWriter, SavedTensor};
+use crate::files::{ModuleWriter, SavedTensor};
 use crate::tokenizer::{Tokens, WordTokenizer};
 use crate::{Error, ErrorKind, Features, Result};
 

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::modules::ModuleConfig;
-use crate::save::ModuleWriter;
+use crate::files::ModuleConfig;
+use crate::files::ModuleWriter;
 use crate::{Error, ErrorKind, Result};
 
 pub use phrase::PhraseTokenizer;

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Result;
-use crate::modules::ModuleConfig;
-use crate::save::ModuleWriter;
+use crate::files::ModuleConfig;
+use crate::files::ModuleWriter;
 
 use super::{Found, WordTokenizer, Words, english_stop_words, strip_punctuation, treebank};
 

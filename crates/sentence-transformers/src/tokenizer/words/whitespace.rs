@@ -5,9 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::Result;
+use crate::files::ModuleConfig;
+use crate::files::ModuleWriter;
 use crate::input::is_python_space;
-use crate::modules::ModuleConfig;
-use crate::save::ModuleWriter;
 
 use super::{Found, WordTokenizer, Words, english_stop_words, strip_punctuation};
 

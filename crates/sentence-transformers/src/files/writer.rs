@@ -27,8 +27,8 @@ pub struct SavedTensor<'a> {
 }
 
 impl ModuleWriter {
-    pub(super) fn new(folder: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&folder).map_err(|source| io(&folder, source))?;
+    pub(crate) fn new(folder: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&folder).map_err(|source| write_error(&folder, source))?;
         Ok(Self { folder })
     }
 
@@ -82,7 +82,7 @@ impl ModuleWriter {
             file.write_all(bytes)?;
             file.sync_all()
         };
-        write().map_err(|source| io(&path, source))
+        write().map_err(|source| write_error(&path, source))
     }
 
     /// Writes `model.safetensors`.
@@ -116,12 +116,12 @@ impl ModuleWriter {
             std::fs::copy(from, &to)?;
             std::fs::File::open(&to)?.sync_all()
         };
-        copy().map_err(|source| io(&to, source))?;
+        copy().map_err(|source| write_error(&to, source))?;
         Ok(true)
     }
 }
 
-pub(super) fn io(path: &Path, source: std::io::Error) -> Error {
+pub(crate) fn write_error(path: &Path, source: std::io::Error) -> Error {
     let hint = match source.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => "the disk is full; nothing was changed",
         std::io::ErrorKind::PermissionDenied => "choose a folder that you may write to; nothing was changed",
