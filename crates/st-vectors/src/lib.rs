@@ -22,12 +22,14 @@ mod error;
 mod kernels;
 mod matrix;
 mod mining;
+mod names;
 mod precision;
 mod quantize;
 mod quantized;
 mod quantized_search;
 mod search;
 mod similarity;
+mod similarity_function;
 mod top_k;
 
 pub use communities::{CommunityOptions, community_detection};
@@ -41,6 +43,7 @@ pub use quantized::QuantizedEmbeddings;
 pub use quantized_search::{QuantizedSearchOptions, SearchQueries, semantic_search_quantized};
 pub use search::{Hit, SearchOptions, semantic_search};
 pub use similarity::{
-    SimilarityFunction, cos_sim, dot_score, euclidean_sim, manhattan_sim, pairwise_angle_sim, pairwise_cos_sim,
-    pairwise_dot_score, pairwise_euclidean_sim, pairwise_manhattan_sim,
+    cos_sim, dot_score, euclidean_sim, manhattan_sim, pairwise_angle_sim, pairwise_cos_sim, pairwise_dot_score,
+    pairwise_euclidean_sim, pairwise_manhattan_sim,
 };
+pub use similarity_function::SimilarityFunction;

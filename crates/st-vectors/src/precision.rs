@@ -1,9 +1,6 @@
 //! The five precisions in which embeddings are stored.
 
 use std::fmt;
-use std::str::FromStr;
-
-use crate::VectorError;
 
 /// How embeddings are stored.
 ///
@@ -54,28 +51,5 @@ impl Precision {
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Precision {
-    type Err = VectorError;
-
-    fn from_str(name: &str) -> Result<Self, VectorError> {
-        let found = Self::ALL.iter().find(|(_, known)| *known == name);
-        found
-            .map(|(precision, _)| *precision)
-            .ok_or_else(|| VectorError::UnsupportedPrecision { name: name.to_owned() })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_go_both_ways() {
-        for (precision, name) in Precision::ALL {
-            assert_eq!((precision.to_string().as_str(), name.parse()), (name, Ok(precision)));
-        }
     }
 }
