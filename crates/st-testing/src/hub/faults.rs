@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::http::{Answer, Request};
+use super::http::{Answer, Manner, Request};
 
 /// A fault of one answer.
 ///
@@ -46,16 +46,6 @@ pub(super) struct Planned {
     pub(super) part: String,
     pub(super) times: usize,
     pub(super) fault: Fault,
-}
-
-/// How the bytes of an answer are written.
-#[derive(Debug, Default)]
-pub(super) struct Manner {
-    pub(super) close: bool,
-    pub(super) drop_after: Option<usize>,
-    pub(super) stall: Option<(usize, Duration)>,
-    pub(super) ignore_range: bool,
-    pub(super) content_length: Option<u64>,
 }
 
 pub(super) fn take(planned: &Mutex<Vec<Planned>>, request: &Request) -> Option<Fault> {

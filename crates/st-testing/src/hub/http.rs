@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::Host;
-use super::faults::Manner;
 
 const LONGEST_LINE: u64 = 64 << 10;
 const MOST_HEADERS: usize = 100;
@@ -81,6 +80,16 @@ impl Answer {
         self.headers.retain(|(key, _)| !key.eq_ignore_ascii_case(name));
         self.headers.push((name.to_owned(), value.to_owned()));
     }
+}
+
+/// How the bytes of an answer are written.
+#[derive(Debug, Default)]
+pub(super) struct Manner {
+    pub(super) close: bool,
+    pub(super) drop_after: Option<usize>,
+    pub(super) stall: Option<(usize, Duration)>,
+    pub(super) ignore_range: bool,
+    pub(super) content_length: Option<u64>,
 }
 
 pub(super) fn read_request(host: Host, stream: &mut TcpStream) -> io::Result<Request> {
