@@ -9,8 +9,8 @@ use ureq::http::header::ETAG;
 
 use crate::client::{Client, Failure, LARGE_FILE_JSON, Patience, Payload, absolute, check_status};
 use crate::error::{HubError, HubErrorKind};
+use crate::local_file::{FILES_PER_REQUEST, LocalFile};
 use crate::options::Progress;
-use crate::upload::{FILES_PER_REQUEST, LocalFile};
 
 const MOST_PARTS: u64 = 10_000;
 

@@ -35,6 +35,7 @@ mod download;
 pub mod environment;
 mod error;
 mod large_files;
+mod local_file;
 mod model;
 mod names;
 mod options;
