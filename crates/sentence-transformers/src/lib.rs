@@ -43,6 +43,8 @@ pub use model::SentenceTransformer;
 pub use pipeline::{Goal, NamedModule, Pipeline};
 pub use prompts::{Prompt, Prompts};
 
+/// Model cards.
+pub use st_card as card;
 /// The encoder contract, for those who bring a backend of their own.
 pub use st_encoder as encoder;
 pub use st_encoder::{TokenEmbeddings, WeightFormat};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use serde_json::{Map, Value};
+use st_card::ModelCardData;
 use st_encoder::EncoderInfo;
 use st_vectors::{Embeddings, SimilarityFunction, SimilarityMatrix};
 
@@ -26,7 +27,7 @@ use crate::{Error, ErrorKind, Prompts, Result};
 /// # Ok::<(), sentence_transformers::Error>(())
 /// ```
 pub struct SentenceTransformer {
-    parts: Parts,
+    pub(crate) parts: Parts,
     pool: OnceLock<rayon::ThreadPool>,
 }
 
@@ -42,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) origin: String,
     pub(crate) config: Map<String, Value>,
     pub(crate) card: Option<String>,
+    pub(crate) card_data: ModelCardData,
 }
 
 impl SentenceTransformer {
@@ -203,7 +205,7 @@ impl fmt::Debug for SentenceTransformer {
         formatter.write_str("SentenceTransformer(\n")?;
         for (name, module) in self.parts.pipeline.modules() {
             let mut config = module.config();
-            if let Some(class) = self.encoder().and_then(|info| info.class_name.clone())
+            if let Some(class) = self.encoder().and_then(|info| info.class_name.as_deref().map(base_class))
                 && config.contains_key("max_seq_length")
             {
                 config.insert("architecture".into(), class.into());
@@ -212,6 +214,16 @@ impl fmt::Debug for SentenceTransformer {
             writeln!(formatter, "  ({name}): {}({config})", module.kind().name)?;
         }
         formatter.write_str(")")
+    }
+}
+
+/// The class that the original loads for a checkpoint of class `name`: the one without a head.
+fn base_class(name: &str) -> String {
+    let stem = name.split("For").next().unwrap_or(name);
+    match stem {
+        "T5" | "MT5" => format!("{stem}EncoderModel"),
+        _ if stem.ends_with("Model") => stem.to_owned(),
+        _ => format!("{stem}Model"),
     }
 }
 

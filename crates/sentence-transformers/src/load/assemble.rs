@@ -1,5 +1,6 @@
 //! From what a folder says and what the options say to a model.
 
+use st_card::ModelCardData;
 use st_hub::{Selection, Source};
 
 use crate::model::Parts;
@@ -51,6 +52,7 @@ impl SentenceTransformer {
             origin,
             config: folder.config,
             card: folder.card,
+            card_data: ModelCardData::new().local_files_only(options.hub.is_offline()),
         }))
     }
 }

@@ -1,5 +1,6 @@
 //! Saving a model so that the original, and this library, load it again.
 
+mod card;
 mod place;
 mod push;
 
@@ -17,11 +18,8 @@ pub use push::PushOptions;
 const VERSIONS: [(&str, &str); 3] =
     [("sentence_transformers", ORIGINAL_VERSION), ("transformers", "4.57.6"), ("pytorch", "2.8.0")];
 
-/// What a card that has not been uploaded yet writes in its usage example.
-const PLACEHOLDER: &str = "SentenceTransformer(\"sentence_transformers_model_id\"";
-
 impl SentenceTransformer {
-    /// Saves the model into a folder: modules, configuration, tokenizer, weights and the model card it came with.
+    /// Saves the model into a folder: modules, configuration, tokenizer, weights and the model card.
     ///
     /// The folder is written beside its place and takes it in one step, so that a full disk or a killed process leaves an
     /// older folder as it was. Files of an older folder that the model does not have are kept.
@@ -32,7 +30,7 @@ impl SentenceTransformer {
         self.save_named(path.as_ref(), None)
     }
 
-    /// Saves the model; `model_id` takes the place of the card's placeholder.
+    /// Saves the model; `model_id` is its name in the card.
     pub(crate) fn save_named(&self, path: &Path, model_id: Option<&str>) -> Result<()> {
         log::info!("Save model to {}", path.display());
         let staging = place::Staging::beside(path)?;
@@ -47,10 +45,10 @@ impl SentenceTransformer {
             module.save(&ModuleWriter::new(staging.folder().join(folder))?)?;
         }
         root.json("modules.json", &Value::Array(entries), 2)?;
-        if let Some(card) = self.card() {
-            let named = model_id.map(|id| format!("SentenceTransformer(\"{id}\""));
-            let card = named.map_or(card.to_owned(), |named| card.replace(PLACEHOLDER, &named));
-            root.bytes("README.md", card.as_bytes())?;
+        match self.model_card(model_id) {
+            Ok(card) => root.bytes("README.md", card.as_bytes())?,
+            // A model without its card is still a model.
+            Err(error) => log::error!("Error while generating model card: {error}"),
         }
         staging.finish()
     }
