@@ -6,13 +6,15 @@ mod safetensors_file;
 mod shards;
 mod stored;
 mod tensor;
+mod weights_file;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::{EncoderError, TensorSource};
-use stored::{Kind, WeightsFile};
+use stored::Kind;
 pub use tensor::{DataType, RawTensor, Tensor};
+use weights_file::WeightsFile;
 
 /// Where the weights of a folder are looked for, first to last, and whether the file is an index of others.
 const FILES: &[(&str, bool)] = &[
