@@ -30,7 +30,9 @@ pub(crate) fn prepare(options: &Options) -> Result<Places> {
     for model in &options.models {
         prepare_model(&places, model)?;
     }
-    process::run(process::cargo().args(["build", "--release", "--package", "bench-worker"]))?;
+    if options.contestants.iter().any(|one| one.is_ours()) {
+        process::run(process::cargo().args(["build", "--release", "--package", "bench-worker"]))?;
+    }
     let manifest = root.join("benchmarks").join("rust-opponents").join("Cargo.toml");
     let mut build = process::cargo();
     build.args(["build", "--release", "--locked", "--manifest-path"]).arg(manifest);
