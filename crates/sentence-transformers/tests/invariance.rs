@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use sentence_transformers::{EncodeOptions, LoadOptions, SentenceTransformer};
+use sentence_transformers::{EncodeOptions, LoadOptions, SentenceTransformer, WeightFormat};
 use st_testing::tiny_model;
 
 fn texts() -> Vec<String> {
@@ -23,9 +23,10 @@ fn bits(model: &SentenceTransformer, texts: &[String], options: &EncodeOptions) 
     texts.iter().enumerate().map(|(index, text)| (text.clone(), row(index))).collect()
 }
 
-fn check(model_name: &std::path::Path) {
+fn check(model_name: &std::path::Path, weights: WeightFormat) {
     let texts = texts();
-    let load = |threads| LoadOptions::new().threads(threads).load(model_name.to_str().unwrap()).unwrap();
+    let load =
+        |threads| LoadOptions::new().threads(threads).weights(weights).load(model_name.to_str().unwrap()).unwrap();
     let one = load(1);
     let alone: HashMap<String, Vec<u32>> =
         texts.iter().flat_map(|text| bits(&one, std::slice::from_ref(text), &EncodeOptions::new())).collect();
@@ -49,16 +50,25 @@ fn check(model_name: &std::path::Path) {
 }
 
 #[test]
-fn bert_is_bitwise_invariant() {
-    check(&tiny_model("tiny-bert"));
+fn float32_is_bitwise_invariant() {
+    for name in ["tiny-bert", "tiny-mpnet", "tiny-bert-concat"] {
+        check(&tiny_model(name), WeightFormat::F32);
+    }
 }
 
 #[test]
-fn mpnet_is_bitwise_invariant() {
-    check(&tiny_model("tiny-mpnet"));
+fn bfloat16_is_bitwise_invariant() {
+    check(&tiny_model("tiny-bert"), WeightFormat::BF16);
 }
 
 #[test]
-fn concatenated_pooling_is_bitwise_invariant() {
-    check(&tiny_model("tiny-bert-concat"));
+fn float16_is_bitwise_invariant() {
+    check(&tiny_model("tiny-mpnet"), WeightFormat::F16);
+}
+
+#[test]
+fn int8_is_bitwise_invariant() {
+    for name in ["tiny-bert", "tiny-mpnet"] {
+        check(&tiny_model(name), WeightFormat::Int8);
+    }
 }

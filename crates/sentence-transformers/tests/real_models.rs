@@ -4,7 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use sentence_transformers::{EncodeOptions, SentenceTransformer, SimilarityFunction};
+use sentence_transformers::{EncodeOptions, LoadOptions, SentenceTransformer, SimilarityFunction};
 use serde::Deserialize;
 use st_testing::{RealGolden, assert_close, real_model, real_texts, sts_test};
 
@@ -166,16 +166,34 @@ fn the_sts_benchmark_gives_the_known_correlations() {
 
 #[test]
 fn real_models_are_bitwise_invariant() {
-    for name in ["all-MiniLM-L6-v2", "all-mpnet-base-v2"] {
-        let Some(model) = load(name) else { return };
+    use sentence_transformers::WeightFormat::{BF16, F16, F32, Int8};
+    let cases = [("all-MiniLM-L6-v2", F32), ("all-MiniLM-L6-v2", BF16), ("all-MiniLM-L6-v2", F16)];
+    for (name, weights) in cases.into_iter().chain([("all-MiniLM-L6-v2", Int8), ("all-mpnet-base-v2", F32)]) {
+        let Some(path) = real_model(name) else { return };
+        let model = LoadOptions::new().weights(weights).load(path.to_str().unwrap()).unwrap();
         let texts: Vec<String> = real_texts().into_iter().step_by(4).collect();
         let bits = |embeddings: &sentence_transformers::Embeddings| -> Vec<u32> {
             embeddings.as_slice().iter().map(|x| x.to_bits()).collect()
         };
         let together = bits(&model.encode(&texts).unwrap());
         let alone: Vec<u32> = texts.iter().flat_map(|text| bits(&model.encode(&[text]).unwrap())).collect();
-        assert_eq!(together, alone, "{name}");
+        assert_eq!(together, alone, "{name} in {weights}");
         let one_thread = bits(&model.encode_with(&texts, &EncodeOptions::new().threads(1)).unwrap());
-        assert_eq!(together, one_thread, "{name}");
+        assert_eq!(together, one_thread, "{name} in {weights}");
+    }
+}
+
+#[test]
+fn narrower_weights_stay_close_to_float32() {
+    use sentence_transformers::WeightFormat::{BF16, F16, Int8};
+    let Some(path) = real_model("all-MiniLM-L6-v2") else { return };
+    let path = path.to_str().unwrap();
+    let texts = real_texts();
+    let exact = SentenceTransformer::load(path).unwrap().encode(&texts).unwrap();
+    for (weights, bound) in [(F16, 0.99999), (BF16, 0.9998), (Int8, 0.996)] {
+        let rows = LoadOptions::new().weights(weights).load(path).unwrap().encode(&texts).unwrap();
+        let cosines = SimilarityFunction::Cosine.similarity_pairwise(&exact, &rows).unwrap();
+        let smallest = cosines.into_iter().fold(1.0, f32::min);
+        assert!(smallest > bound, "{weights}: smallest cosine {smallest}");
     }
 }
