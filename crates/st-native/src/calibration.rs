@@ -37,7 +37,7 @@ impl Observations {
                 self.largest[j] = self.largest[j].max(number);
                 self.sums[j] += f64::from(number);
             }
-            if self.rows % EVERY == 0 && self.samples.len() < SAMPLES * depth {
+            if self.rows.is_multiple_of(EVERY) && self.samples.len() < SAMPLES * depth {
                 self.samples.extend_from_slice(numbers);
             }
             self.rows += 1;

@@ -120,6 +120,9 @@ impl NativeEncoder {
             result = batches.iter().try_for_each(|batch| self.forward(batch, &Pass::default()).map(drop));
         });
         result?;
+        for block in &mut self.network.blocks {
+            block.attention.kernel = self.kernels.attend_for_bytes();
+        }
         for linear in self.network.blocks.iter_mut().flat_map(Block::linears) {
             let quantised = seen
                 .get(&(std::ptr::from_ref(&*linear) as usize))

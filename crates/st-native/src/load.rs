@@ -225,6 +225,7 @@ impl Loader<'_> {
         Ok(Block {
             attention: Attention::new(
                 attention,
+                self.kernels.attend,
                 projection,
                 head_norm(&LayerSlot::QueryNorm)?,
                 head_norm(&LayerSlot::KeyNorm)?,

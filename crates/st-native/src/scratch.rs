@@ -32,6 +32,8 @@ pub(crate) struct Piece {
     pub(crate) transposed: Buffer<f32>,
     /// Scores of some queries, key by key.
     pub(crate) scores: Buffer<f32>,
+    /// Keys and values in 16 bits.
+    pub(crate) halves: Buffer<u16>,
     /// Bias by distance.
     pub(crate) bias: Buffer<f32>,
 }
@@ -81,7 +83,8 @@ impl Kept for Activations {
 
 impl Kept for Piece {
     fn bytes(&self) -> usize {
-        [&self.inner, &self.transposed, &self.scores, &self.bias].iter().map(|buffer| buffer.bytes()).sum()
+        [&self.inner, &self.transposed, &self.scores, &self.bias].iter().map(|buffer| buffer.bytes()).sum::<usize>()
+            + self.halves.bytes()
     }
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {

@@ -48,6 +48,9 @@ pub(crate) struct AttentionCall {
     pub(crate) transposed: *mut f32,
     /// Room for `tokens` rows of [`QUERIES`] scores.
     pub(crate) scores: *mut f32,
+    /// Room for keys and values in bfloat16, `head` numbers for each of twice the tokens and one; null for a kernel that
+    /// does not use it.
+    pub(crate) halves: *mut u16,
 }
 
 /// Queries in a block, at most; two of the widest vectors.
@@ -61,7 +64,7 @@ pub(crate) type AttentionKernel = unsafe fn(&AttentionCall);
 
 /// Keys that query `row` sees.
 #[inline(always)]
-fn keys_of(mask: AttentionMask, row: usize, tokens: usize) -> Range<usize> {
+pub(super) fn keys_of(mask: AttentionMask, row: usize, tokens: usize) -> Range<usize> {
     match mask {
         AttentionMask::Full => 0..tokens,
         AttentionMask::Causal => 0..row + 1,
@@ -134,7 +137,8 @@ unsafe fn block<V: Vector, const VECTORS: usize>(call: &AttentionCall, member: u
         });
         let bias =
             if call.bias.is_null() { call.bias } else { call.bias.add(member * call.bias_stride + tokens - 1 + first) };
-        let sums = softmax_powers::<V, VECTORS>(call.scores, keys.clone(), first, call.mask, call.scale, bias);
+        let (factor, shift) = shifts::<V, VECTORS>(call.scores, keys.clone(), first, call.mask, call.scale, bias);
+        let sums = powers::<V, VECTORS>(call.scores, keys.len(), factor, shift);
         let mut inverse = [0.0f32; QUERIES];
         for (v, sum) in sums.iter().enumerate() {
             V::splat(1.0).div(*sum).store(inverse.as_mut_ptr().add(v * lanes));
@@ -168,7 +172,7 @@ unsafe fn block<V: Vector, const VECTORS: usize>(call: &AttentionCall, member: u
 
 /// Cuts `count` rows into tiles of nearly equal height, at most `most`.
 #[inline(always)]
-fn tiles(count: usize, most: usize, mut work: impl FnMut(usize, usize)) {
+pub(super) fn tiles(count: usize, most: usize, mut work: impl FnMut(usize, usize)) {
     let tiles = count.div_ceil(most);
     let mut start = 0;
     for tile in 0..tiles {
@@ -178,17 +182,17 @@ fn tiles(count: usize, most: usize, mut work: impl FnMut(usize, usize)) {
     }
 }
 
-/// Turns scores into powers `2^(score·scale + bias − largest)`, 0 where a query does not see a key, and returns the sums
-/// over the keys.
+/// Adds the bias to scores and hides what a query does not see. Returns a factor and for each query a shift, with which
+/// `score · factor + shift` is the exponent to base 2, at most 0.
 #[inline(always)]
-unsafe fn softmax_powers<V: Vector, const VECTORS: usize>(
+pub(super) unsafe fn shifts<V: Vector, const VECTORS: usize>(
     scores: *mut f32,
     keys: Range<usize>,
     first: usize,
     mask: AttentionMask,
     scale: f32,
     bias: *const f32,
-) -> [V; VECTORS] {
+) -> (V, [V; VECTORS]) {
     let width = VECTORS * V::LANES;
     // SAFETY: the caller has a row of scores for every key, and a bias for every distance where there is one.
     unsafe {
@@ -234,11 +238,28 @@ unsafe fn softmax_powers<V: Vector, const VECTORS: usize>(
             }
             factor = V::splat(1.0);
         }
-        let shift = largest.map(|largest| V::splat(0.0).sub(largest));
+        let mut shift = [factor; VECTORS];
+        for (shift, largest) in shift.iter_mut().zip(&largest) {
+            *shift = V::splat(0.0).sub(*largest);
+        }
+        (factor, shift)
+    }
+}
+
+/// Turns scores into powers and returns the sums over the keys.
+#[inline(always)]
+unsafe fn powers<V: Vector, const VECTORS: usize>(
+    scores: *mut f32,
+    keys: usize,
+    factor: V,
+    shift: [V; VECTORS],
+) -> [V; VECTORS] {
+    // SAFETY: the caller has `keys` rows of scores.
+    unsafe {
         let mut sums = [V::splat(0.0); VECTORS];
-        for row in 0..keys.len() {
+        for row in 0..keys {
             for v in 0..VECTORS {
-                let at = scores.add(row * width + v * V::LANES);
+                let at = scores.add((row * VECTORS + v) * V::LANES);
                 let power = exp2(V::load(at).mul_add(factor, shift[v]));
                 power.store(at);
                 sums[v] = sums[v].add(power);

@@ -11,6 +11,8 @@
 mod activation;
 pub(crate) mod attention;
 #[cfg(target_arch = "x86_64")]
+mod attention_bf16;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -21,6 +23,9 @@ pub(crate) mod peak;
 mod portable;
 pub(crate) mod quantise;
 pub(crate) mod strip;
+#[cfg(test)]
+#[expect(unsafe_code, reason = "calls of kernels")]
+mod tests;
 pub(crate) mod tile;
 mod vector;
 
@@ -83,6 +88,15 @@ impl Kernels {
             InstructionSet::Avx512 | InstructionSet::Avx2 => &integer::x86::WIDE256,
             _ => &integer::PORTABLE,
         }
+    }
+
+    /// The fastest attention for networks whose weights are bytes.
+    pub(crate) fn attend_for_bytes(&self) -> attention::AttentionKernel {
+        #[cfg(target_arch = "x86_64")]
+        if self.lanes == avx512::KERNELS.lanes && std::arch::is_x86_feature_detected!("avx512bf16") {
+            return attention_bf16::attend;
+        }
+        self.attend
     }
 
     /// Columns of a full panel of packed weights.

@@ -9,7 +9,7 @@ use super::linear::{Epilogue, Linear};
 use super::norm::Norm;
 use super::rotary::Rotary;
 use super::{Run, padded};
-use crate::kernels::attention::{AttentionCall, QUERIES};
+use crate::kernels::attention::{AttentionCall, AttentionKernel, QUERIES};
 use crate::memory::Buffer;
 use crate::scratch::{Piece, lend};
 use crate::split::{Shared, Split};
@@ -26,6 +26,7 @@ pub(crate) struct Attention {
     pub(crate) head: usize,
     pub(crate) scale: f32,
     pub(crate) mask: AttentionMask,
+    pub(crate) kernel: AttentionKernel,
     pub(crate) query_norm: Option<Norm>,
     pub(crate) key_norm: Option<Norm>,
 }
@@ -106,6 +107,7 @@ impl DistanceBias {
 impl Attention {
     pub(crate) fn new(
         spec: &AttentionSpec,
+        kernel: AttentionKernel,
         projection: Linear,
         query_norm: Option<Norm>,
         key_norm: Option<Norm>,
@@ -117,6 +119,7 @@ impl Attention {
             head: padded(spec.head_size),
             scale: spec.scale,
             mask: spec.mask,
+            kernel,
             query_norm,
             key_norm,
         }
@@ -160,7 +163,7 @@ impl Attention {
                     let (sequence, head) = (task / self.key_value_heads, task % self.key_value_heads);
                     let rows = offsets[sequence]..offsets[sequence + 1];
                     if !rows.is_empty() {
-                        self.head(run, rows, head, bias, first_only, projected, context, piece);
+                        self.head(rows, head, bias, first_only, projected, context, piece);
                     }
                 }
             });
@@ -204,7 +207,6 @@ impl Attention {
     #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
     fn head(
         &self,
-        run: Run,
         rows: Range<usize>,
         head: usize,
         bias: Option<&DistanceBias>,
@@ -217,6 +219,7 @@ impl Attention {
         let group = self.heads / self.key_value_heads;
         piece.transposed.reserve(self.head * QUERIES);
         piece.scores.reserve(QUERIES * tokens);
+        piece.halves.reserve(self.head * (2 * tokens + 1));
         let bias_stride = padded(2 * tokens) + QUERIES;
         if let Some(bias) = bias {
             piece.bias.reserve(group * bias_stride);
@@ -248,9 +251,10 @@ impl Attention {
             mask: self.mask,
             transposed: piece.transposed.as_mut_ptr(),
             scores: piece.scores.as_mut_ptr(),
+            halves: piece.halves.as_mut_ptr(),
         };
         // SAFETY: the rows and the scratch are as large as the call needs, and every sequence and head has its own part of
         // the context.
-        unsafe { (run.kernels.attend)(&call) };
+        unsafe { (self.kernel)(&call) };
     }
 }
