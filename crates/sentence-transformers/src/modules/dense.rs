@@ -53,17 +53,35 @@ pub enum DenseActivation {
     Sigmoid,
     /// `x·sigmoid(x)`.
     Silu,
+    /// `x` where positive, else `0.01·x`.
+    LeakyRelu,
+    /// `x` where positive, else `eˣ − 1`.
+    Elu,
+    /// `ln(1 + eˣ)`; `x` itself above 20.
+    Softplus,
+    /// `x` cut to −1 … 1.
+    Hardtanh,
+    /// `x·tanh(softplus(x))`.
+    Mish,
+    /// `x` cut to 0 … 6.
+    Relu6,
 }
 
 impl DenseActivation {
     /// All of them with the dotted class name that the original writes.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("torch.nn.modules.linear.Identity", Self::Identity),
         ("torch.nn.modules.activation.Tanh", Self::Tanh),
         ("torch.nn.modules.activation.ReLU", Self::Relu),
         ("torch.nn.modules.activation.GELU", Self::Gelu),
         ("torch.nn.modules.activation.Sigmoid", Self::Sigmoid),
         ("torch.nn.modules.activation.SiLU", Self::Silu),
+        ("torch.nn.modules.activation.LeakyReLU", Self::LeakyRelu),
+        ("torch.nn.modules.activation.ELU", Self::Elu),
+        ("torch.nn.modules.activation.Softplus", Self::Softplus),
+        ("torch.nn.modules.activation.Hardtanh", Self::Hardtanh),
+        ("torch.nn.modules.activation.Mish", Self::Mish),
+        ("torch.nn.modules.activation.ReLU6", Self::Relu6),
     ];
 
     /// The dotted class name that the original writes.
@@ -88,8 +106,25 @@ impl DenseActivation {
             Self::Gelu => gelu(x),
             Self::Sigmoid => 1.0 / (1.0 + (-x).exp()),
             Self::Silu => x / (1.0 + (-x).exp()),
+            Self::LeakyRelu => x.max(0.01 * x),
+            Self::Elu => {
+                if x > 0.0 {
+                    x
+                } else {
+                    x.exp_m1()
+                }
+            }
+            Self::Softplus => softplus(x),
+            Self::Hardtanh => x.clamp(-1.0, 1.0),
+            Self::Mish => x * softplus(x).tanh(),
+            Self::Relu6 => x.clamp(0.0, 6.0),
         }
     }
+}
+
+/// `ln(1 + eˣ)`, which is `x` itself to the last bit above 20.
+fn softplus(x: f32) -> f32 {
+    if x > 20.0 { x } else { x.exp().ln_1p() }
 }
 
 /// GELU by the error function's Maclaurin series near zero and its continued fraction elsewhere, in 64 bits.
