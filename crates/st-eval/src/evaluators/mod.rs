@@ -1,0 +1,104 @@
+//! One file per evaluator, and the table of them.
+
+mod classification;
+mod cutoffs;
+mod reranking;
+mod retrieval;
+mod similarity;
+mod triplet;
+
+pub use classification::BinaryClassificationEvaluator;
+pub use cutoffs::Cutoffs;
+pub use reranking::{RerankingEvaluator, RerankingSample};
+pub use retrieval::InformationRetrievalEvaluator;
+pub use similarity::EmbeddingSimilarityEvaluator;
+pub use triplet::TripletEvaluator;
+
+use serde_json::Value;
+
+use crate::Evaluation;
+
+/// What there is to know about a kind of evaluator. `{F}` stands for a similarity function, `{_name}` for the name
+/// with an underscore before it or nothing.
+///
+/// ```
+/// let kind = st_eval::EVALUATORS.iter().find(|kind| kind.class_name == "TripletEvaluator").unwrap();
+/// assert_eq!(kind.primary_metric, "{F}_accuracy");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvaluatorKind {
+    /// Name of the class, as model cards record it.
+    pub class_name: &'static str,
+    /// What model cards call it.
+    pub description: &'static str,
+    /// What it measures.
+    pub summary: &'static str,
+    /// Its metrics before the prefix.
+    pub metrics: &'static str,
+    /// The metric by which models are chosen, before the prefix.
+    pub primary_metric: &'static str,
+    /// The CSV file.
+    pub csv_file: &'static str,
+}
+
+/// Every evaluator.
+pub const EVALUATORS: &[EvaluatorKind] = &[
+    EmbeddingSimilarityEvaluator::KIND,
+    BinaryClassificationEvaluator::KIND,
+    TripletEvaluator::KIND,
+    InformationRetrievalEvaluator::KIND,
+    RerankingEvaluator::KIND,
+];
+
+/// `_name`, or nothing.
+fn suffixed(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!("_{name}") }
+}
+
+/// Adds a parameter that was set.
+fn parameter(evaluation: &mut Evaluation, key: &'static str, value: Option<impl Into<Value>>) {
+    evaluation.parameters.extend(value.map(|value| (key, value.into())));
+}
+
+/// The setters that evaluators of texts share.
+macro_rules! shared_setters {
+    ($evaluator:ty) => {
+        impl $evaluator {
+            /// The name: prefix of the metrics, part of the CSV file's name.
+            #[must_use]
+            pub fn named(mut self, name: impl Into<String>) -> Self {
+                self.name = name.into();
+                self
+            }
+
+            /// Texts that the model takes at a time.
+            #[must_use]
+            pub fn batch_size(mut self, texts: usize) -> Self {
+                self.batch_size = texts;
+                self
+            }
+
+            /// Whether results are appended to a CSV file when there is an output folder. Default: yes.
+            #[must_use]
+            pub fn write_csv(mut self, write: bool) -> Self {
+                self.write_csv = write;
+                self
+            }
+
+            /// Evaluates only the first components of the embeddings.
+            #[must_use]
+            pub fn truncate_dim(mut self, dimension: usize) -> Self {
+                self.truncate_dim = Some(dimension);
+                self
+            }
+
+            /// Whether the model shows its progress. Default: no.
+            #[must_use]
+            pub fn show_progress(mut self, show: bool) -> Self {
+                self.show_progress = show;
+                self
+            }
+        }
+    };
+}
+use shared_setters;
