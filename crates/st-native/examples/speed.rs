@@ -9,7 +9,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use st_encoder::{Activation, Backend, Batch, Encoder, EncoderFiles, EncoderOptions, Pass, WeightFormat};
-use st_native::limits::{Stage, StageTimes, multiply_add_peak, product_rate, record, thread_time};
+use st_native::limits::{Stage, StageTimes, byte_peak, multiply_add_peak, product_rate, record, thread_time};
 use st_native::{InstructionSet, NativeBackend};
 
 const ROUNDS: usize = 5;
@@ -38,9 +38,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         sets.extend(InstructionSet::ALL.iter().map(|(_, set)| set).filter(|set| set.is_available()));
     }
     for set in sets {
-        let peak = best(|| multiply_add_peak(set));
-        println!("{set}: peak {:.1} GFLOP/s", peak / 1e9);
+        let numbers = best(|| multiply_add_peak(set));
+        let bytes = best(|| byte_peak(set));
+        println!("{set}: peak {:.1} GFLOP/s, of bytes {:.1} GOP/s", numbers / 1e9, bytes / 1e9);
         for &format in &formats {
+            let peak = if format == WeightFormat::Int8 { bytes } else { numbers };
             for (name, shape, activation) in [
                 ("qkv 384", [252, 384, 1152], None),
                 ("out 384", [252, 384, 384], None),

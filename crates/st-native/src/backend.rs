@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 
 use st_encoder::{
     AttentionPosition, Backend, DataType, Encoder, EncoderError, EncoderFiles, EncoderInfo, EncoderOptions,
-    EncoderSpec, WeightFormat,
+    EncoderSpec, PositionSpec, WeightFormat,
 };
 
 use crate::InstructionSet;
@@ -86,19 +86,103 @@ impl Backend for NativeBackend {
     }
 }
 
-/// Refuses what the engine does not run.
+/// More layers than any encoder has; a larger number is a damaged or hostile configuration.
+const MOST_LAYERS: usize = 1024;
+/// Larger distances than any relative bias tells apart.
+const LARGEST_DISTANCE: usize = 1 << 16;
+
+/// Refuses what the engine does not run, before anything is allocated in proportion to it.
 fn check(spec: &EncoderSpec) -> Result<(), EncoderError> {
-    for (index, layer) in spec.layers.iter().enumerate() {
-        let attention = &layer.attention;
-        if matches!(attention.position, AttentionPosition::Disentangled { .. }) {
-            return Err(unsupported("disentangled attention; run it with the candle backend"));
-        }
-        if attention.heads == 0 || attention.key_value_heads == 0 || attention.heads % attention.key_value_heads != 0 {
+    if spec.layers.len() > MOST_LAYERS {
+        return Err(unsupported(format!("{} layers; at most {MOST_LAYERS} are run", spec.layers.len())));
+    }
+    if let PositionSpec::Learned { count, offset, padding } = spec.embeddings.positions {
+        let last = spec.max_sequence.and_then(|longest| longest.checked_add(offset));
+        if last.is_none_or(|last| last > count) || padding.is_some_and(|padding| padding as usize >= count) {
             return Err(unsupported(format!(
-                "layer {index} has {} query heads for {} key heads",
-                attention.heads, attention.key_value_heads
+                "{count} positions, of which the first {offset} are not used, for sequences of {:?} tokens",
+                spec.max_sequence
             )));
         }
     }
+    for (index, layer) in spec.layers.iter().enumerate() {
+        let attention = &layer.attention;
+        let refuse = |what: String| Err(unsupported(format!("layer {index} has {what}")));
+        if attention.heads == 0 || attention.key_value_heads == 0 || attention.heads % attention.key_value_heads != 0 {
+            return refuse(format!("{} query heads for {} key heads", attention.heads, attention.key_value_heads));
+        }
+        if !(attention.scale > 0.0 && attention.scale.is_finite()) {
+            return refuse(format!("scores scaled by {}", attention.scale));
+        }
+        match attention.position {
+            AttentionPosition::Disentangled { .. } => {
+                return refuse("disentangled attention; run the model with the candle backend".into());
+            }
+            AttentionPosition::Rotary { dimensions, .. } if dimensions > attention.head_size => {
+                return refuse(format!("{dimensions} rotated components in heads of {}", attention.head_size));
+            }
+            AttentionPosition::RelativeBias { buckets, max_distance }
+                if buckets < 2 || max_distance > LARGEST_DISTANCE =>
+            {
+                return refuse(format!("a relative bias of {buckets} buckets up to distance {max_distance}"));
+            }
+            _ => {}
+        }
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use st_encoder::architectures::describe;
+
+    fn spec(edit: impl FnOnce(&mut EncoderSpec)) -> Result<(), String> {
+        let config = serde_json::json!({
+            "model_type": "bert", "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 40,
+        });
+        let (_, mut spec) = describe(&config, "config.json".as_ref()).unwrap();
+        edit(&mut spec);
+        check(&spec).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_not_run_is_refused_by_name() {
+        assert_eq!(spec(|_| ()), Ok(()));
+        type Edit = fn(&mut EncoderSpec);
+        let cases: [(Edit, &str); 8] = [
+            (|spec| spec.layers = vec![spec.layers[0].clone(); 2000], "2000 layers"),
+            (|spec| spec.max_sequence = Some(41), "40 positions"),
+            (|spec| spec.max_sequence = None, "40 positions"),
+            (|spec| spec.layers[1].attention.key_value_heads = 3, "layer 1 has 4 query heads for 3 key heads"),
+            (|spec| spec.layers[0].attention.scale = f32::NAN, "scaled by NaN"),
+            (
+                |spec| {
+                    spec.layers[0].attention.position = AttentionPosition::Disentangled { span: 4, max_distance: None };
+                },
+                "disentangled attention",
+            ),
+            (
+                |spec| {
+                    spec.layers[0].attention.position =
+                        AttentionPosition::RelativeBias { buckets: 32, max_distance: 1 << 40 };
+                },
+                "relative bias of 32 buckets",
+            ),
+            (
+                |spec| {
+                    let scaling = st_encoder::RotaryScaling::None;
+                    spec.layers[0].attention.position =
+                        AttentionPosition::Rotary { base: 10_000.0, dimensions: 10, scaling };
+                },
+                "10 rotated components in heads of 8",
+            ),
+        ];
+        for (edit, expected) in cases {
+            let message = spec(edit).unwrap_err();
+            assert!(message.starts_with("native cannot run this model: "), "{message}");
+            assert!(message.contains(expected), "{message} does not say {expected}");
+        }
+    }
 }

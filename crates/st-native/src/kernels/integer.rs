@@ -3,6 +3,7 @@
 //! No kernel saturates: a sum of `depth` terms of at most 255 · 127 fits 32 bits up to a depth of 66,000.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
+use super::peak::{PeakKernel, SUMS};
 use super::tile::Finish;
 use super::unrolled;
 use super::vector::{Lanes, Vector};
@@ -50,6 +51,8 @@ pub(crate) struct IntegerKernels {
     pub(crate) lanes: usize,
     /// By vectors − 1 and rows − 1.
     pub(crate) tiles: &'static [&'static [IntegerTileKernel]],
+    /// As many products as the processor can do.
+    pub(crate) peak: PeakKernel,
 }
 
 impl IntegerKernels {
@@ -128,6 +131,21 @@ pub(super) unsafe fn tile<D: Dot, const ROWS: usize, const VECTORS: usize>(call:
     }
 }
 
+/// As [`super::peak`], on bytes.
+#[inline(always)]
+pub(super) unsafe fn peak<D: Dot>(turns: usize) -> f32 {
+    let (bytes, weights) = ([1u8; 4], [1i8; 64]);
+    // SAFETY: the caller's processor has the instructions, and no vector is longer than 64 bytes.
+    unsafe {
+        let (bytes, weights) = (D::bytes(bytes.as_ptr()), D::weights(std::hint::black_box(&weights).as_ptr()));
+        let mut sums = [D::zero(); SUMS];
+        for _ in 0..turns {
+            unrolled!(sum in 0..SUMS => { sums[sum] = sums[sum].dot(bytes, weights); });
+        }
+        sums.iter().fold(D::Number::splat(0.0), |total, sum| total.add(sum.number())).sum()
+    }
+}
+
 /// Plain Rust sums.
 #[derive(Clone, Copy)]
 pub(super) struct PortableDot([i32; 8]);
@@ -171,6 +189,14 @@ macro_rules! integer_kernels {
         pub(in crate::kernels) static $table: IntegerKernels = IntegerKernels {
             lanes: <<$dot as Dot>::Number as Vector>::LANES,
             tiles: &[$(&integer_kernels!(@tiles $dot, $vectors, $rows, #[$feature])),*],
+            peak: {
+                #[$feature]
+                unsafe fn integer_peak(turns: usize) -> f32 {
+                    // SAFETY: the caller's promise is the kernel's.
+                    unsafe { peak::<$dot>(turns) }
+                }
+                integer_peak
+            },
         };
     };
     (@tiles $dot:ty, $vectors:literal, [$($rows:literal),*], #[$feature:meta]) => {
@@ -191,7 +217,7 @@ integer_kernels! { PORTABLE, PortableDot, [1, 2, 3, 4] x [1, 2], #[inline(never)
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use super::{Dot, IntegerKernels, IntegerTileCall, IntegerTileKernel, Vector, tile};
+    use super::{Dot, IntegerKernels, IntegerTileCall, IntegerTileKernel, Vector, peak, tile};
 
     /// Implements [`Dot`] by intrinsics.
     macro_rules! dot {

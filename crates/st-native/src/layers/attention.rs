@@ -8,7 +8,7 @@ use st_encoder::{AttentionMask, AttentionSpec};
 use super::linear::{Epilogue, Linear};
 use super::norm::Norm;
 use super::rotary::Rotary;
-use super::{Run, padded};
+use super::{Run, padded, spread};
 use crate::kernels::attention::{AttentionCall, AttentionKernel, QUERIES};
 use crate::memory::Buffer;
 use crate::scratch::{Piece, lend};
@@ -145,7 +145,7 @@ impl Attention {
         context: &mut Buffer<f32>,
     ) {
         let rows = offsets.last().copied().unwrap_or(0);
-        let stride = self.projection.width();
+        let stride = spread(self.projection.width());
         projected.reserve(rows * stride);
         context.reserve(rows * self.context_width());
         self.projection.apply(run, rows, input, input_stride, projected, stride, Epilogue::Store);
@@ -180,7 +180,7 @@ impl Attention {
         if rotary.is_none() && self.query_norm.is_none() && self.key_norm.is_none() {
             return;
         }
-        let stride = self.projection.width();
+        let stride = spread(self.projection.width());
         let alone = Run { split: Split::none(), ..run };
         let queries = self.heads * self.head;
         let keys = queries + self.key_value_heads * self.head;
@@ -215,7 +215,7 @@ impl Attention {
         context: Shared<'_>,
         piece: &mut Piece,
     ) {
-        let (tokens, stride, output_stride) = (rows.len(), self.projection.width(), self.context_width());
+        let (tokens, stride, output_stride) = (rows.len(), spread(self.projection.width()), self.context_width());
         let group = self.heads / self.key_value_heads;
         piece.transposed.reserve(self.head * QUERIES);
         piece.scores.reserve(QUERIES * tokens);

@@ -3,8 +3,8 @@
 
 use st_encoder::Activation;
 
-use super::Run;
 use super::linear::{Epilogue, Linear};
+use super::{Run, spread};
 use crate::memory::Buffer;
 use crate::scratch::{Piece, lend};
 use crate::split::{Shared, Split};
@@ -69,7 +69,7 @@ impl FeedForward {
         epilogue: Epilogue,
         inner: &mut Buffer<f32>,
     ) {
-        let width = self.up.width();
+        let width = spread(self.up.width());
         inner.reserve(rows * width);
         let source = input.unwrap_or(output);
         match &self.gate {

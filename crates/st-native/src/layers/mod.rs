@@ -20,6 +20,12 @@ pub(crate) struct Run {
     pub(crate) split: Split,
 }
 
+/// Numbers from one row of `width` to the next in memory that many rows of a few columns are read from: an odd number of
+/// cache lines, so that the rows spread over all sets of the cache.
+pub(crate) const fn spread(width: usize) -> usize {
+    width | STEP
+}
+
 /// Numbers that a row of `width` takes.
 pub(crate) const fn padded(width: usize) -> usize {
     width.next_multiple_of(STEP)
