@@ -39,6 +39,8 @@ pub(crate) fn compare(
     };
     let mut reference: Option<[Rows; 2]> = None;
     for one in running {
+        // f32 opponents score as the original does; retrieval costs them hours for nothing.
+        let scored = one.contestant.int8 || one.contestant.is_ours() || reference.is_none();
         let mut vectors = |set: &str, count: Option<usize>| rows(places, options, &folder, one, set, count);
         let count = super::workloads::WORKLOADS
             .iter()
@@ -47,7 +49,7 @@ pub(crate) fn compare(
         let mixed = vectors("mixed", count)?;
         let sts = vectors("sts", None)?;
         let mut result = Agreement { smallest_cosine: 1.0, sts: 100.0 * pairs(&sts, &scores)?, ..Agreement::default() };
-        if let Some(judged) = &judged {
+        if let Some(judged) = judged.as_ref().filter(|_| scored) {
             let (documents, queries) = (vectors("documents", None)?, vectors("queries", None)?);
             result.retrieval = Some(100.0 * ndcg(&queries, &documents, judged));
         }

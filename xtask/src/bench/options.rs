@@ -24,6 +24,8 @@ pub(crate) struct Options {
     pub(crate) retrieval: Option<PathBuf>,
     /// Where everything is kept between runs.
     pub(crate) folder: PathBuf,
+    /// Of the files in benchmarks/results.
+    pub(crate) name: String,
 }
 
 impl Options {
@@ -43,6 +45,7 @@ impl Options {
             prepare_only: false,
             retrieval: None,
             folder: models.parent().unwrap_or(&models).join("bench"),
+            name: "latest".to_owned(),
         };
         let mut words = arguments.iter();
         while let Some(word) = words.next() {
@@ -56,6 +59,7 @@ impl Options {
                 "--cores" => options.cores = value()?.clone(),
                 "--retrieval" => options.retrieval = Some(PathBuf::from(value()?)),
                 "--folder" => options.folder = PathBuf::from(value()?),
+                "--name" => options.name.clone_from(value()?),
                 "--quick" => options.quick = true,
                 "--sweep" => options.sweep = true,
                 "--no-agreement" => options.agreement = false,
@@ -102,6 +106,7 @@ pub(crate) fn usage() -> String {
          \x20 --no-agreement       leave out the comparison of the vectors\n\
          \x20 --retrieval FOLDER   a collection in BEIR form, such as Cranfield, for nDCG@10\n\
          \x20 --prepare-only       install, export and build, then stop\n\
+         \x20 --name NAME          of the files in benchmarks/results (latest)\n\
          \x20 --folder FOLDER      where all that is kept\n",
         names(MODELS.iter().map(|model| model.short).collect()),
         names(WORKLOADS.iter().map(|workload| workload.name).collect()),

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use std::fmt::Write;
 use std::fs;
 
-/// Writes `latest.json`, `latest.md` and `latest.svg`: into benchmarks/results, or, of a quick run, where the benchmark
+/// Writes a `.json`, a `.md` and a `.svg` of the run's name: into benchmarks/results, or, of a quick run, where the benchmark
 /// keeps its things.
 pub(crate) fn write(places: &Places, options: &Options, results: &Results) -> Result<()> {
     let folder = if options.quick {
@@ -19,24 +19,22 @@ pub(crate) fn write(places: &Places, options: &Options, results: &Results) -> Re
         st_testing::repository().join("benchmarks").join("results")
     };
     fs::create_dir_all(&folder)?;
-    let text = markdown(results);
-    for (name, content) in [
-        ("latest.json", format!("{:#}\n", results.to_json())),
-        ("latest.md", text.clone()),
-        ("latest.svg", plot::draw(results)),
-    ] {
-        let path = folder.join(name);
+    let name = &options.name;
+    let text = markdown(results, name);
+    let files = [("json", format!("{:#}\n", results.to_json())), ("md", text), ("svg", plot::draw(results))];
+    for (kind, content) in files {
+        let path = folder.join(format!("{name}.{kind}"));
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
     }
     println!("\n{}\nwritten to {}", bars::table(results), folder.display());
     Ok(())
 }
 
-fn markdown(results: &Results) -> String {
+fn markdown(results: &Results, name: &str) -> String {
     let machine = &results.machine;
     let mut text = format!(
         "# Benchmark\n\nMade by `cargo xtask bench` on {} UTC: {}, {} cores, {:.0} GiB, {}; {} threads pinned to cores {}; \
-         commit {}. [README.md](../README.md) says how it is measured.\n\n![speed as a multiple of the original's](latest.svg)\n",
+         commit {}. [README.md](../README.md) says how it is measured.\n\n![speed as a multiple of the original's]({name}.svg)\n",
         results.date,
         machine.processor,
         machine.cores,
