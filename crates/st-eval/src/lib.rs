@@ -32,6 +32,7 @@ mod error;
 mod evaluator;
 mod evaluators;
 pub mod metrics;
+mod readers;
 mod report;
 
 pub use embedder::{EmbedOptions, Embedder, Role};
@@ -39,5 +40,8 @@ pub use error::{EvalError, Result};
 pub use evaluator::{Evaluation, Evaluator, Occasion};
 pub use evaluators::{
     BinaryClassificationEvaluator, Cutoffs, EVALUATORS, EmbeddingSimilarityEvaluator, EvaluatorKind,
-    InformationRetrievalEvaluator, RerankingEvaluator, RerankingSample, TripletEvaluator,
+    InformationRetrievalEvaluator, MseEvaluator, NANO_BEIR, NanoBeirEvaluator, NanoBeirOptions,
+    ParaphraseMiningEvaluator, RerankingEvaluator, RerankingSample, SequentialEvaluator, TranslationEvaluator,
+    TripletEvaluator,
 };
+pub use readers::{RetrievalData, SimilarityPairs};

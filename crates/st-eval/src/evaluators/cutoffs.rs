@@ -70,17 +70,22 @@ impl Cutoffs {
         self.ndcg.iter().copied().max().unwrap_or(0)
     }
 
+    /// Values looked up by measure and cut-off.
+    pub(crate) fn scores_from(&self, value: impl Fn(&str, usize) -> f64) -> RetrievalScores {
+        let of = |name: &str, cutoffs: &[usize]| cutoffs.iter().map(|&k| (k, value(name, k))).collect();
+        RetrievalScores {
+            accuracy: of("accuracy", &self.accuracy),
+            precision: of("precision", &self.precision_recall),
+            recall: of("recall", &self.precision_recall),
+            ndcg: of("ndcg", &self.ndcg),
+            mrr: of("mrr", &self.mrr),
+            map: of("map", &self.map),
+        }
+    }
+
     /// The means over queries of (is each hit relevant, number of relevant documents).
     pub(crate) fn score(&self, queries: impl Iterator<Item = (Vec<bool>, usize)>) -> RetrievalScores {
-        let zeros = |cutoffs: &[usize]| cutoffs.iter().map(|&k| (k, 0.0)).collect::<Vec<_>>();
-        let mut scores = RetrievalScores {
-            accuracy: zeros(&self.accuracy),
-            precision: zeros(&self.precision_recall),
-            recall: zeros(&self.precision_recall),
-            ndcg: zeros(&self.ndcg),
-            mrr: zeros(&self.mrr),
-            map: zeros(&self.map),
-        };
+        let mut scores = self.scores_from(|_, _| 0.0);
         let mut count = 0usize;
         for (hits, relevant) in queries {
             let query = RankedQuery::new(&hits, relevant);

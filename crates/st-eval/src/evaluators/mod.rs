@@ -2,16 +2,26 @@
 
 mod classification;
 mod cutoffs;
+mod distillation;
+mod mining;
+mod nano_beir;
 mod reranking;
 mod retrieval;
+mod sequential;
 mod similarity;
+mod translation;
 mod triplet;
 
 pub use classification::BinaryClassificationEvaluator;
 pub use cutoffs::Cutoffs;
+pub use distillation::MseEvaluator;
+pub use mining::ParaphraseMiningEvaluator;
+pub use nano_beir::{NANO_BEIR, NanoBeirEvaluator, NanoBeirOptions};
 pub use reranking::{RerankingEvaluator, RerankingSample};
 pub use retrieval::InformationRetrievalEvaluator;
+pub use sequential::SequentialEvaluator;
 pub use similarity::EmbeddingSimilarityEvaluator;
+pub use translation::TranslationEvaluator;
 pub use triplet::TripletEvaluator;
 
 use serde_json::Value;
@@ -47,7 +57,12 @@ pub const EVALUATORS: &[EvaluatorKind] = &[
     BinaryClassificationEvaluator::KIND,
     TripletEvaluator::KIND,
     InformationRetrievalEvaluator::KIND,
+    NanoBeirEvaluator::KIND,
     RerankingEvaluator::KIND,
+    ParaphraseMiningEvaluator::KIND,
+    TranslationEvaluator::KIND,
+    MseEvaluator::KIND,
+    SequentialEvaluator::KIND,
 ];
 
 /// `_name`, or nothing.

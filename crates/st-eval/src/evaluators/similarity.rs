@@ -14,7 +14,8 @@ use crate::{EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorK
 /// # Formula
 /// Pearson's and Spearman's correlation (average ranks) of the labels and the pairwise similarities. Labels are taken
 /// as they are. With a precision, embeddings are normalised and stored in it first, bits as 0 and 1; similarities of
-/// stored embeddings are computed in float32.
+/// stored embeddings are computed in float32, where sentence-transformers 5.2 subtracts bytes that wrap around: its
+/// Manhattan and Euclidean similarities of binary embeddings differ from these.
 ///
 /// # Metrics
 /// `pearson_F`, `spearman_F` per function F; with several also `pearson_max`, `spearman_max`.
