@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, Rows, TokenEmbeddings};
 
@@ -123,14 +124,24 @@ impl NativeEncoder {
         for block in &mut self.network.blocks {
             block.attention.kernel = self.kernels.attend_for_bytes();
         }
-        for linear in self.network.blocks.iter_mut().flat_map(Block::linears) {
-            let quantised = seen
-                .get(&(std::ptr::from_ref(&*linear) as usize))
-                .and_then(|seen| linear.quantised(self.kernels, set, seen));
-            if let Some(quantised) = quantised {
-                *linear = quantised;
+        let kernels = self.kernels;
+        let linears = Mutex::new(self.network.blocks.iter_mut().flat_map(Block::linears));
+        let next = || linears.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some(linear) = next() {
+                let seen = seen.get(&(std::ptr::from_ref(&*linear) as usize));
+                if let Some(quantised) = seen.and_then(|seen| linear.quantised(kernels, set, seen)) {
+                    *linear = quantised;
+                }
             }
-        }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        std::thread::scope(|scope| {
+            for _ in 1..threads {
+                scope.spawn(work);
+            }
+            work();
+        });
         Ok(())
     }
 

@@ -87,7 +87,7 @@ impl Vector for __m256 {
 
 super::kernels! {
     vector: __m256,
-    tile: [1, 2, 3, 4] x [1, 2, 3],
+    tile: [1, 2, 3, 4, 5, 6] x [1, 2],
     strip: [1, 2, 3, 4, 5, 6],
     #[target_feature(enable = "avx2,fma,f16c")]
 }

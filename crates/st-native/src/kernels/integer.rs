@@ -310,7 +310,7 @@ pub(super) mod x86 {
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512vnni")]
     }
     integer_kernels! {
-        VNNI256, Vnni256, [1, 2, 3, 4] x [1, 2, 3], #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+        VNNI256, Vnni256, [1, 2, 3, 4, 5, 6] x [1, 2], #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
     }
     integer_kernels! {
         WIDE256, Wide256, [1, 2, 3, 4] x [1, 2], #[target_feature(enable = "avx2,fma,f16c")]
