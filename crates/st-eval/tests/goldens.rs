@@ -1,5 +1,7 @@
 //! The original's evaluators on fixed embeddings: same metrics in the same order, same files.
 
+#![expect(clippy::unwrap_used, reason = "fixtures that are not as expected fail the test")]
+
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
