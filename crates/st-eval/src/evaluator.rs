@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use st_vectors::SimilarityFunction;
 
-use crate::{Embedder, EvaluatorKind, Result};
+use crate::{Embedder, EvalError, EvaluatorKind, Result};
 
 /// Where and when an evaluation happens.
 ///
@@ -202,6 +202,22 @@ impl Functions {
 
     pub(crate) fn resolve(&self, model: &dyn Embedder) -> &[SimilarityFunction] {
         if self.given.is_empty() { self.first.get_or_init(|| [model.similarity()]) } else { &self.given }
+    }
+}
+
+/// The main function must be among those that are evaluated.
+pub(crate) fn check_main(main: Option<SimilarityFunction>, functions: &[SimilarityFunction]) -> Result<()> {
+    match main {
+        Some(main) if !functions.contains(&main) => {
+            let names: Vec<&str> = functions.iter().map(|function| function.as_str()).collect();
+            let names = names.join(", ");
+            Err(EvalError::Option {
+                message: format!(
+                    "`main_similarity` is '{main}', but the similarity functions are: {names}; name it there too"
+                ),
+            })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use proptest::prelude::*;
 use st_eval::{
-    EmbedOptions, Embedder, EmbeddingSimilarityEvaluator, EvalError, Evaluator, InformationRetrievalEvaluator,
+    Cutoffs, EmbedOptions, Embedder, EmbeddingSimilarityEvaluator, EvalError, Evaluator, InformationRetrievalEvaluator,
     Occasion, Result, Role, TripletEvaluator,
 };
 use st_vectors::{Embeddings, SimilarityFunction};
@@ -115,6 +115,23 @@ fn errors_say_what_is_wrong() {
     let queries = vec![("q".to_owned(), "1".to_owned())];
     let error = InformationRetrievalEvaluator::new(queries, documents(&[1.0]), relevant).unwrap_err();
     assert_eq!(error.to_string(), "InformationRetrievalEvaluator has no queries with relevant documents");
+}
+
+#[test]
+fn options_without_meaning_are_refused() {
+    let model = Numbers::new(SimilarityFunction::Cosine);
+    let fails = |evaluator: InformationRetrievalEvaluator| {
+        evaluator.evaluate(&model, &Occasion::new()).unwrap_err().to_string()
+    };
+    assert_eq!(
+        fails(retrieval(&[1.0]).main_similarity(SimilarityFunction::Dot)),
+        "`main_similarity` is 'dot', but the similarity functions are: cosine; name it there too"
+    );
+    assert!(fails(retrieval(&[1.0]).corpus_chunk_size(0)).contains("corpus_chunk_size"));
+    let cutoffs = |accuracy, ndcg| Cutoffs { accuracy, ndcg, ..Cutoffs::default() };
+    let zero = fails(retrieval(&[1.0]).cutoffs(cutoffs(vec![0], vec![10])));
+    assert_eq!(zero, "`accuracy_at_k` counts from 1, it cannot hold 0");
+    assert!(fails(retrieval(&[1.0]).cutoffs(cutoffs(vec![1], vec![]))).starts_with("`ndcg_at_k` is empty"));
 }
 
 /// Gives one embedding, whatever it is asked.

@@ -9,7 +9,7 @@ use st_vectors::SimilarityFunction;
 
 use super::cutoffs::{Cutoffs, RetrievalScores};
 use super::retrieval::InformationRetrievalEvaluator;
-use crate::evaluator::Functions;
+use crate::evaluator::{Functions, check_main};
 use crate::report::Report;
 use crate::{Embedder, EvalError, Evaluation, Evaluator, EvaluatorKind, Occasion, Result, RetrievalData};
 
@@ -215,6 +215,7 @@ impl Evaluator for NanoBeirEvaluator {
         let suffix = occasion.suffix(self.options.truncate_dim);
         log::info!("NanoBEIR Evaluation of the model on {:?} dataset{suffix}:", self.dataset_names);
         let functions = self.functions.resolve(model);
+        check_main(self.options.main_similarity, functions)?;
         let mut parts = Vec::with_capacity(self.evaluators.len());
         for evaluator in &self.evaluators {
             log::info!("Evaluating {}", evaluator.name());

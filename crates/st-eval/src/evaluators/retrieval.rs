@@ -6,11 +6,11 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use st_vectors::{Embeddings, Hit, SearchOptions, SimilarityFunction, semantic_search};
+use st_vectors::{Embeddings, Hit, SearchOptions, SimilarityFunction, VectorError, semantic_search};
 
 use super::cutoffs::{Cutoffs, RetrievalScores};
 use crate::embedder::embed_all;
-use crate::evaluator::Functions;
+use crate::evaluator::{Functions, check_main};
 use crate::report::{Report, python_float, python_json_string};
 use crate::{EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorKind, Occasion, Result, Role};
 
@@ -204,7 +204,10 @@ impl InformationRetrievalEvaluator {
         let top_k = self.cutoffs.largest();
         let queries = self.embed(model, &self.queries, Role::Query)?;
         let mut best = vec![vec![Vec::new(); queries.rows()]; functions.len()];
-        let size = self.corpus_chunk_size.max(1);
+        let size = self.corpus_chunk_size;
+        if size == 0 {
+            return Err(VectorError::ZeroOption { option: "corpus_chunk_size" }.into());
+        }
         for (chunk, documents) in self.corpus.chunks(size).enumerate() {
             let embeddings = self.embed(model, documents, Role::Document)?;
             for (best, &function) in best.iter_mut().zip(functions) {
@@ -271,6 +274,7 @@ impl Evaluator for InformationRetrievalEvaluator {
         );
         self.cutoffs.check()?;
         let functions = self.functions.resolve(model);
+        check_main(self.main, functions)?;
         let results = self.search(model, functions)?;
         if let Some(folder) = occasion.folder(self.write_predictions) {
             for (&function, results) in functions.iter().zip(&results) {

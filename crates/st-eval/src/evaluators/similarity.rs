@@ -4,7 +4,7 @@ use st_vectors::{Embeddings, Precision, SimilarityFunction, quantize_embeddings}
 
 use crate::embedder::embed_all;
 use crate::error::check_lengths;
-use crate::evaluator::{Functions, capitalised, largest};
+use crate::evaluator::{Functions, capitalised, check_main, largest};
 use crate::metrics::{pearson, spearman};
 use crate::report::{Report, python_float};
 use crate::{EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorKind, Occasion, Result, Role};
@@ -135,6 +135,7 @@ impl Evaluator for EmbeddingSimilarityEvaluator {
             main @ [_] if self.functions.is_empty() => main,
             _ => self.functions.resolve(model),
         };
+        check_main(self.main, functions)?;
         let (mut metrics, mut columns, mut cells) = (Vec::new(), Vec::new(), Vec::new());
         let (mut pearsons, mut spearmans) = (Vec::new(), Vec::new());
         for &function in functions {

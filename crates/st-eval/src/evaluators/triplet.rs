@@ -5,7 +5,7 @@ use st_vectors::SimilarityFunction;
 
 use crate::embedder::embed_all;
 use crate::error::check_lengths;
-use crate::evaluator::{Functions, capitalised, largest};
+use crate::evaluator::{Functions, capitalised, check_main, largest};
 use crate::metrics::triplet_accuracy;
 use crate::report::{Report, python_float};
 use crate::{EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorKind, Occasion, Result, Role};
@@ -141,6 +141,7 @@ impl Evaluator for TripletEvaluator {
         let positives = embed_all(model, &self.positives, Role::Plain, &options)?;
         let negatives = embed_all(model, &self.negatives, Role::Plain, &options)?;
         let functions = self.functions.resolve(model);
+        check_main(self.main, functions)?;
         let (mut metrics, mut columns, mut cells) = (Vec::new(), Vec::new(), Vec::new());
         for &function in functions {
             let positive = function.similarity_pairwise(&anchors, &positives)?;
