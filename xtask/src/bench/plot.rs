@@ -8,7 +8,7 @@ const PANEL: usize = 205;
 const BAR: usize = 17;
 const TOP: usize = 52;
 /// Room that the figure beside a bar takes.
-const FIGURE: usize = 48;
+const FIGURE: usize = 58;
 
 const STYLE: &str = "\
 text{font:12px system-ui,sans-serif;fill:#24292f}\
