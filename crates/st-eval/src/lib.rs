@@ -40,8 +40,8 @@ pub use error::{EvalError, Result};
 pub use evaluator::{Evaluation, Evaluator, Occasion};
 pub use evaluators::{
     BinaryClassificationEvaluator, Cutoffs, EVALUATORS, EmbeddingSimilarityEvaluator, EvaluatorKind,
-    InformationRetrievalEvaluator, MseEvaluator, NANO_BEIR, NanoBeirEvaluator, NanoBeirOptions,
-    ParaphraseMiningEvaluator, RerankingEvaluator, RerankingSample, SequentialEvaluator, TranslationEvaluator,
-    TripletEvaluator,
+    InformationRetrievalEvaluator, MseEvaluator, MultilingualMseEvaluator, NANO_BEIR, NanoBeirEvaluator,
+    NanoBeirOptions, ParaphraseMiningEvaluator, RerankingEvaluator, RerankingSample, SequentialEvaluator,
+    TranslationEvaluator, TripletEvaluator,
 };
 pub use readers::{RetrievalData, SimilarityPairs};

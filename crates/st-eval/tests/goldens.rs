@@ -9,9 +9,9 @@ use std::path::Path;
 use serde_json::Value;
 use st_eval::{
     BinaryClassificationEvaluator, Cutoffs, EVALUATORS, EmbedOptions, Embedder, EmbeddingSimilarityEvaluator,
-    EvalError, Evaluator, InformationRetrievalEvaluator, MseEvaluator, NanoBeirEvaluator, NanoBeirOptions, Occasion,
-    ParaphraseMiningEvaluator, RerankingEvaluator, RerankingSample, Result, Role, SequentialEvaluator,
-    TranslationEvaluator, TripletEvaluator,
+    EvalError, Evaluator, InformationRetrievalEvaluator, MseEvaluator, MultilingualMseEvaluator, NanoBeirEvaluator,
+    NanoBeirOptions, Occasion, ParaphraseMiningEvaluator, RerankingEvaluator, RerankingSample, Result, Role,
+    SequentialEvaluator, TranslationEvaluator, TripletEvaluator,
 };
 use st_vectors::{Embeddings, SimilarityFunction};
 
@@ -155,6 +155,13 @@ fn evaluator(case: &Value, vectors: &Value) -> Box<dyn Evaluator> {
             let (source, target) = (column("source_sentences"), column("target_sentences"));
             shared!(MseEvaluator::from_teacher(&teacher, &source, target, &embed).unwrap(), options)
         }
+        "MSEEvaluatorFromDataFrame" => {
+            let rows: Vec<HashMap<String, String>> = serde_json::from_value(case["rows"].clone()).unwrap();
+            let pairs: Vec<(String, String)> = serde_json::from_value(case["combinations"].clone()).unwrap();
+            let teacher = Lookup { vectors, function: SimilarityFunction::Cosine };
+            let options_of_teacher = EmbedOptions::default();
+            shared!(MultilingualMseEvaluator::new(&teacher, &rows, &pairs, &options_of_teacher).unwrap(), options)
+        }
         "NanoBEIREvaluator" => nano_beir(case, options),
         other => panic!("{other} has no case here"),
     }
@@ -262,8 +269,13 @@ fn every_evaluator_gives_what_the_original_gives() {
             // Ours has full rows.
             let lines: Vec<_> = csv.split("\r\n").collect();
             assert_eq!(format!("{}\r\n", lines[0]), case["csv"].as_str().unwrap());
+            let prefix = if evaluator.name().is_empty() { String::new() } else { format!("{}_", evaluator.name()) };
             for line in &lines[1..3] {
                 assert_eq!(line.split(',').count(), lines[0].split(',').count());
+                for (column, cell) in lines[0].split(',').zip(line.split(',')).skip(2) {
+                    let metric = evaluation.metric(&format!("{prefix}{column}")).unwrap();
+                    assert_close(cell.parse().unwrap(), metric, column);
+                }
             }
         } else {
             assert_same_table(&csv, case["csv"].as_str().unwrap(), &what);

@@ -4,6 +4,7 @@ mod classification;
 mod cutoffs;
 mod distillation;
 mod mining;
+mod multilingual;
 mod nano_beir;
 mod reranking;
 mod retrieval;
@@ -16,6 +17,7 @@ pub use classification::BinaryClassificationEvaluator;
 pub use cutoffs::Cutoffs;
 pub use distillation::MseEvaluator;
 pub use mining::ParaphraseMiningEvaluator;
+pub use multilingual::MultilingualMseEvaluator;
 pub use nano_beir::{NANO_BEIR, NanoBeirEvaluator, NanoBeirOptions};
 pub use reranking::{RerankingEvaluator, RerankingSample};
 pub use retrieval::InformationRetrievalEvaluator;
@@ -62,6 +64,7 @@ pub const EVALUATORS: &[EvaluatorKind] = &[
     ParaphraseMiningEvaluator::KIND,
     TranslationEvaluator::KIND,
     MseEvaluator::KIND,
+    MultilingualMseEvaluator::KIND,
     SequentialEvaluator::KIND,
 ];
 
