@@ -59,6 +59,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             if let Some(folder) = &folder {
                 let options = EncoderOptions::new().weights(format);
                 let encoder = NativeBackend::with_instructions(set).load(&EncoderFiles::open(folder)?, &options)?;
+                for threads in [1, 2] {
+                    latency(&*encoder, threads)?;
+                }
                 for length in [20, 250] {
                     forward(&*encoder, set, length)?;
                 }
@@ -73,6 +76,21 @@ fn operations(encoder: &dyn Encoder, length: usize) -> f64 {
     let (hidden, layers) = (encoder.info().hidden as f64, encoder.info().layers as f64);
     let length = length as f64;
     layers * length * (24.0 * hidden * hidden + 4.0 * length * hidden)
+}
+
+/// Wall time of one short query, the best of many.
+fn latency(encoder: &dyn Encoder, threads: usize) -> Result<(), Box<dyn Error>> {
+    let batch = Batch::from_sequences([&[101u32, 2054, 2003, 1996, 3007, 1997, 2605, 1029, 102][..]]);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    let mut shortest = f64::MAX;
+    for _ in 0..100 {
+        let pass = Pass { threads, ..Pass::default() };
+        let start = std::time::Instant::now();
+        pool.install(|| encoder.forward(&batch, &pass))?;
+        shortest = shortest.min(start.elapsed().as_secs_f64());
+    }
+    println!("  9 tokens alone, {threads} threads: {:.2} ms", shortest * 1e3);
+    Ok(())
 }
 
 fn forward(encoder: &dyn Encoder, set: InstructionSet, length: usize) -> Result<(), Box<dyn Error>> {

@@ -10,6 +10,17 @@
 //! - Kernels exist per [`InstructionSet`], chosen when the model is loaded.
 //! - Threads keep their working memory; a pass allocates its result and nothing else.
 //!
+//! # Weight formats
+//!
+//! [`st_encoder::WeightFormat`] says how weights are kept; sums are always in 32 bits (products of bytes: exact integers).
+//! A weight that is rounded to bfloat16 is off by at most 2⁻⁹ of itself, to 16-bit floats by 2⁻¹² (2⁻²⁵ absolutely below
+//! 2⁻¹⁴); both take half the memory of 32-bit floats. Measured on mean-pooled embeddings of all-MiniLM-L6-v2 over 1,748
+//! texts, the smallest cosine to 32-bit weights is 0.99998 with bfloat16, 1.00000 with 16-bit floats and 0.9986 with bytes
+//! (mean 0.9996). With bytes, layers are calibrated at load on random words, unless
+//! [`st_encoder::EncoderOptions::calibration`] holds texts; where the processor has bfloat16 products, attention uses them.
+//!
+//! # Invariance
+//!
 //! A token's embedding does not depend, to the bit, on the batch it came in, the order, or the number of threads.
 
 mod backend;
