@@ -2,7 +2,7 @@
 
 use super::{Finding, Package};
 
-const WITHOUT_MODELS: &[&str] = &["st-vectors", "st-card"];
+const WITHOUT_MODELS: &[&str] = &["st-vectors", "st-card", "st-eval"];
 const MODEL_CRATES: &[&str] = &[
     "st-encoder",
     "st-native",
