@@ -7,7 +7,30 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use st_vectors::SimilarityFunction;
 
-use crate::{Embedder, EvalError, EvaluatorKind, Result};
+use crate::{Embedder, EvalError, Result};
+
+/// What there is to know about a kind of evaluator. `{F}` stands for a similarity function, `{_name}` for the name
+/// with an underscore before it or nothing.
+///
+/// ```
+/// let kind = st_eval::EVALUATORS.iter().find(|kind| kind.class_name == "TripletEvaluator").unwrap();
+/// assert_eq!(kind.primary_metric, "{F}_accuracy");
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EvaluatorKind {
+    /// Name of the class, as model cards record it.
+    pub class_name: &'static str,
+    /// What model cards call it.
+    pub description: &'static str,
+    /// What it measures.
+    pub summary: &'static str,
+    /// Its metrics before the prefix.
+    pub metrics: &'static str,
+    /// The metric by which models are chosen, before the prefix.
+    pub primary_metric: &'static str,
+    /// The CSV file.
+    pub csv_file: &'static str,
+}
 
 /// Where and when an evaluation happens.
 ///

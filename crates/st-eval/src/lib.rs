@@ -37,11 +37,10 @@ mod report;
 
 pub use embedder::{EmbedOptions, Embedder, Role};
 pub use error::{EvalError, Result};
-pub use evaluator::{Evaluation, Evaluator, Occasion};
+pub use evaluator::{Evaluation, Evaluator, EvaluatorKind, Occasion};
 pub use evaluators::{
-    BinaryClassificationEvaluator, Cutoffs, EVALUATORS, EmbeddingSimilarityEvaluator, EvaluatorKind,
-    InformationRetrievalEvaluator, MseEvaluator, MultilingualMseEvaluator, NANO_BEIR, NanoBeirEvaluator,
-    NanoBeirOptions, ParaphraseMiningEvaluator, RerankingEvaluator, RerankingSample, SequentialEvaluator,
-    TranslationEvaluator, TripletEvaluator,
+    BinaryClassificationEvaluator, Cutoffs, EVALUATORS, EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator,
+    MseEvaluator, MultilingualMseEvaluator, NANO_BEIR, NanoBeirEvaluator, NanoBeirOptions, ParaphraseMiningEvaluator,
+    RerankingEvaluator, RerankingSample, SequentialEvaluator, TranslationEvaluator, TripletEvaluator,
 };
 pub use readers::{RetrievalData, SimilarityPairs};

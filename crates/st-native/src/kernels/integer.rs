@@ -4,9 +4,10 @@
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
 use super::peak::{PeakKernel, SUMS};
+use super::portable::Lanes;
 use super::tile::Finish;
 use super::unrolled;
-use super::vector::{Lanes, Vector};
+use super::vector::Vector;
 
 /// What one tile works on.
 #[derive(Debug)]

@@ -23,6 +23,7 @@ pub(crate) mod peak;
 mod portable;
 pub(crate) mod quantise;
 pub(crate) mod strip;
+mod strip_call;
 #[cfg(test)]
 #[expect(unsafe_code, reason = "calls of kernels")]
 mod tests;

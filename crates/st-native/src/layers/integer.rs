@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::linear::{Epilogue, Linear};
+use super::epilogue::Epilogue;
 use crate::calibration::Observations;
 use crate::kernels::integer::{IntegerKernels, IntegerTileCall};
 use crate::kernels::quantise::{QuantiseCall, rotate, rotation_factor, rotations};
@@ -104,7 +104,7 @@ impl Integer {
     pub(super) unsafe fn part(
         &self,
         kernels: &Kernels,
-        linear: &Linear,
+        bias: &[f32],
         rows: Range<usize>,
         panels: Range<usize>,
         input: &[f32],
@@ -155,7 +155,7 @@ impl Integer {
                             panel: self.panels[column * depth..].as_ptr(),
                             column_scale: self.scale[column..].as_ptr(),
                             column_sum: self.sum[column..].as_ptr(),
-                            bias: linear.bias()[column..].as_ptr(),
+                            bias: bias[column..].as_ptr(),
                             row_scale: bytes.scale[row..].as_ptr(),
                             row_offset: bytes.offset[row..].as_ptr(),
                             output: first,

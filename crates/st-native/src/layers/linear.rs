@@ -4,9 +4,10 @@
 use std::ops::Range;
 
 use half::{bf16, f16};
-use st_encoder::{Activation, WeightFormat};
+use st_encoder::WeightFormat;
 
 use super::Run;
+pub(crate) use super::epilogue::Epilogue;
 use super::integer::Integer;
 use super::packing::{Axis, Part, pack, place};
 use crate::InstructionSet;
@@ -32,19 +33,6 @@ enum Panels {
     Bf16(Buffer<u16>),
     F16(Buffer<u16>),
     Int8(Integer),
-}
-
-/// What happens with the sums of a product.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Epilogue {
-    /// They are the output.
-    Store,
-    /// Their activation is the output.
-    Activate(Activation),
-    /// They are added to the output.
-    Add,
-    /// They are multiplied with the output.
-    Multiply,
 }
 
 /// A weight, its bias, and where its outputs stand.
@@ -87,11 +75,6 @@ impl Linear {
     /// Numbers of an output row, padding included.
     pub(crate) fn width(&self) -> usize {
         self.width
-    }
-
-    /// What the sums start from.
-    pub(super) fn bias(&self) -> &[f32] {
-        &self.bias
     }
 
     /// The same layer with weights in bytes, for inputs like those seen. Only of 32-bit weights.
@@ -173,7 +156,17 @@ impl Linear {
             Panels::Int8(integer) => {
                 // SAFETY: the caller's promise.
                 return unsafe {
-                    integer.part(kernels, self, rows, panels, input, input_stride, output, output_stride, epilogue)
+                    integer.part(
+                        kernels,
+                        &self.bias,
+                        rows,
+                        panels,
+                        input,
+                        input_stride,
+                        output,
+                        output_stride,
+                        epilogue,
+                    )
                 };
             }
         };

@@ -3,6 +3,7 @@
 pub(crate) mod attention;
 pub(crate) mod block;
 pub(crate) mod embeddings;
+mod epilogue;
 pub(crate) mod feed_forward;
 pub(crate) mod integer;
 pub(crate) mod linear;
