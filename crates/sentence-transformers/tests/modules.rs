@@ -140,8 +140,11 @@ fn what_is_saved_is_what_the_original_saves() {
         let model = load(&source);
         model.save_pretrained(&target).unwrap();
         if name != "asym" {
-            assert_eq!(files(&target), files(&source), "{name}");
-            for file in files(&target) {
+            // The fixtures carry no model cards.
+            let saved: Vec<PathBuf> =
+                files(&target).into_iter().filter(|file| file != Path::new("README.md")).collect();
+            assert_eq!(saved, files(&source), "{name}");
+            for file in saved {
                 let read = |folder: &Path| fs::read(folder.join(&file)).unwrap();
                 let json = file.extension().is_some_and(|extension| extension == "json");
                 // The versions of other libraries differ from machine to machine.
