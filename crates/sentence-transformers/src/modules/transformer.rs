@@ -146,7 +146,13 @@ impl Settings {
             {
                 return Err(config.error(format_args!("'module_output_name' {output} is not supported")));
             }
-            config.ignore(&["modality_config", "model_args", "tokenizer_args", "config_args", "processor_args"]);
+            config.ignore(&["modality_config"]);
+            for arguments in ["model_args", "tokenizer_args", "config_args", "processor_args"] {
+                // They go to Python's loaders; what has a counterpart here is an option of loading.
+                if config.value(&[arguments]).is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty())) {
+                    log::warn!("'{arguments}' of {name} is not followed; use the options of loading instead.");
+                }
+            }
             config.finish()?;
             return Ok(settings);
         }
