@@ -136,7 +136,14 @@ impl From<st_encoder::EncoderError> for Error {
             | Lower::NotFinite { .. } => ErrorKind::Weights,
             _ => ErrorKind::Encode,
         };
-        let mut out = Self::new(kind, error.to_string());
+        // The original's words, which callers match.
+        let message = match &error {
+            Lower::NoWeights { path, .. } => {
+                format!("Could not find 'model.safetensors' or 'pytorch_model.bin' in {}.", path.display())
+            }
+            other => other.to_string(),
+        };
+        let mut out = Self::new(kind, message);
         out.0.path = error.path().map(Path::to_path_buf);
         out.0.hint = error.hint().map(str::to_owned);
         out.0.repeats = true;
