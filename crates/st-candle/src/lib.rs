@@ -1,0 +1,1 @@
+//! Encoders as candle graphs: training, GPU and float64.

@@ -1,0 +1,1 @@
+//! Training: losses, trainer, samplers, optimisers, schedules and checkpoints.
