@@ -1,7 +1,7 @@
 //! The cache folder that all Hugging Face libraries share.
 //!
 //! ```text
-//! models--org--name/
+//! models--org--name/             (datasets--org--name/ for a data set)
 //!   refs/main                        the commit that `main` was when it was last asked for
 //!   blobs/<etag>                     contents, named by git object id or SHA-256
 //!   blobs/<etag>.incomplete          a download that is under way or was broken off
@@ -19,11 +19,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::error::{HubError, HubErrorKind};
-use crate::names::{is_commit, repository_folder};
+use crate::names::{RepositoryKind, is_commit, repository_folder};
 
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// One model's part of the cache.
+/// One repository's part of the cache.
 #[derive(Debug, Clone)]
 pub(crate) struct RepositoryCache {
     root: PathBuf,
@@ -35,8 +35,8 @@ pub(crate) struct RepositoryCache {
 pub(crate) struct BlobLock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 impl RepositoryCache {
-    pub(crate) fn new(root: &Path, id: &str) -> Self {
-        Self { root: root.to_owned(), folder_name: repository_folder(id) }
+    pub(crate) fn new(root: &Path, kind: RepositoryKind, id: &str) -> Self {
+        Self { root: root.to_owned(), folder_name: repository_folder(kind, id) }
     }
 
     fn folder(&self) -> PathBuf {
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn references_hold_commits_only() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = RepositoryCache::new(folder.path(), "org/name");
+        let cache = RepositoryCache::new(folder.path(), RepositoryKind::Model, "org/name");
         assert_eq!(cache.commit_of("main"), None);
         cache.record_reference("main", COMMIT);
         cache.record_reference("refs/pr/1", COMMIT);
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn published_files_are_links_into_blobs_and_replace_dangling_ones() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = RepositoryCache::new(folder.path(), "org/name");
+        let cache = RepositoryCache::new(folder.path(), RepositoryKind::Model, "org/name");
         let blob = cache.blob("abc");
         create_parent(&blob).unwrap();
         fs::write(&blob, "text").unwrap();
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn a_lock_is_waited_for_and_the_wait_is_bounded() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = RepositoryCache::new(folder.path(), "org/name");
+        let cache = RepositoryCache::new(folder.path(), RepositoryKind::Model, "org/name");
         let held = cache.lock("abc", Duration::ZERO).unwrap();
         let error = cache.lock("abc", Duration::from_millis(120)).unwrap_err();
         assert_eq!(error.kind(), HubErrorKind::Locked);

@@ -11,7 +11,7 @@ use ureq::http::{Method, StatusCode};
 use crate::cache::{RepositoryCache, create_parent};
 use crate::client::{Client, Failure, Patience, broken_transfer, check_status, same_origin};
 use crate::error::{HubError, HubErrorKind};
-use crate::names::{blob_name, is_commit, is_lower_hex, percent_encode};
+use crate::names::{RepositoryKind, blob_name, is_commit, is_lower_hex, percent_encode};
 use crate::options::HubOptions;
 
 const BUFFER: usize = 256 << 10;
@@ -45,13 +45,14 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) client: &'a Client,
     pub(crate) cache: &'a RepositoryCache,
     pub(crate) options: &'a HubOptions,
+    pub(crate) kind: RepositoryKind,
     pub(crate) id: &'a str,
 }
 
 impl Fetcher<'_> {
     fn url(&self, revision: &str, name: &str) -> String {
         let (revision, name) = (percent_encode(revision, false), percent_encode(name, true));
-        format!("{}/{}/resolve/{revision}/{name}", self.client.endpoint(), self.id)
+        format!("{}/{}{}/resolve/{revision}/{name}", self.client.endpoint(), self.kind.page_prefix(), self.id)
     }
 
     /// Asks for entity tag, commit and size.

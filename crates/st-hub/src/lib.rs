@@ -31,6 +31,7 @@
 
 mod cache;
 mod client;
+mod dataset;
 mod download;
 pub mod environment;
 mod error;
@@ -43,6 +44,7 @@ mod selection;
 mod source;
 mod upload;
 
+pub use dataset::HubDataset;
 pub use environment::Environment;
 pub use error::{HubError, HubErrorKind};
 pub use model::HubModel;

@@ -12,7 +12,7 @@ use crate::cache::RepositoryCache;
 use crate::client::{Client, Patience};
 use crate::download::{Fetcher, Lookup};
 use crate::error::{HubError, HubErrorKind};
-use crate::names::{check_repository, check_revision, is_commit, percent_encode, relative_path};
+use crate::names::{RepositoryKind, check_repository, check_revision, is_commit, percent_encode, relative_path};
 use crate::options::HubOptions;
 use crate::selection::Selection;
 
@@ -26,6 +26,7 @@ struct State {
 }
 
 struct Inner {
+    kind: RepositoryKind,
     id: String,
     options: HubOptions,
     cache: RepositoryCache,
@@ -55,11 +56,16 @@ impl HubModel {
     /// # Errors
     /// An impossible id, revision or endpoint.
     pub fn new(id: &str, options: &HubOptions) -> Result<Self, HubError> {
+        Self::of_kind(RepositoryKind::Model, id, options)
+    }
+
+    pub(crate) fn of_kind(kind: RepositoryKind, id: &str, options: &HubOptions) -> Result<Self, HubError> {
         check_repository(id)?;
         check_revision(options.revision_or_main())?;
         Ok(Self(Arc::new(Inner {
+            kind,
             id: id.to_owned(),
-            cache: RepositoryCache::new(options.cache_location(), id),
+            cache: RepositoryCache::new(options.cache_location(), kind, id),
             client: Client::new(options)?,
             options: options.clone(),
             state: Mutex::new(State::default()),
@@ -93,7 +99,8 @@ impl HubModel {
     }
 
     fn fetcher(&self) -> Fetcher<'_> {
-        Fetcher { client: &self.0.client, cache: &self.0.cache, options: &self.0.options, id: &self.0.id }
+        let Inner { kind, id, options, cache, client, .. } = &*self.0;
+        Fetcher { client, cache, options, kind: *kind, id }
     }
 
     pub(crate) fn origin(&self) -> String {
@@ -194,7 +201,7 @@ impl HubModel {
         if !self.may_ask() {
             return self
                 .cached_snapshot()
-                .ok_or_else(|| self.state().failure.clone().unwrap_or_else(|| self.not_cached("the model")));
+                .ok_or_else(|| self.state().failure.clone().unwrap_or_else(|| self.not_cached("what is needed")));
         }
         let listing = match self.listing() {
             Ok(listing) => listing,
@@ -211,9 +218,14 @@ impl HubModel {
         let chosen: Vec<(&str, PathBuf)> =
             chosen.into_iter().map(|name| Ok((name, relative_path(name)?))).collect::<Result<_, HubError>>()?;
         if chosen.is_empty() {
-            let message = format!("{} has none of the files that a model needs", self.id());
-            return Err(HubError::new(HubErrorKind::FileNotFound, message)
-                .with_hint("is it a model, and is the revision the right one?"));
+            let (what, hint) = match self.0.kind {
+                RepositoryKind::Model => {
+                    ("the files that a model needs", "is it a model, and is the revision the right one?")
+                }
+                RepositoryKind::Dataset => ("the files that were asked for", "is the revision the right one?"),
+            };
+            let message = format!("{} has none of {what}", self.id());
+            return Err(HubError::new(HubErrorKind::FileNotFound, message).with_hint(hint));
         }
         self.fetch_all(&listing.commit, &chosen)?;
         self.settle(&listing.commit);
@@ -232,7 +244,8 @@ impl HubModel {
 
     fn listing(&self) -> Result<Listing, HubError> {
         let revision = self.settled().unwrap_or_else(|| self.revision().to_owned());
-        let path = format!("/api/models/{}/revision/{}", self.id(), percent_encode(&revision, false));
+        let kind = self.0.kind.plural();
+        let path = format!("/api/{kind}/{}/revision/{}", self.id(), percent_encode(&revision, false));
         let answer = self.0.client.get_json(&path).map_err(|error| match error.kind() {
             HubErrorKind::FileNotFound => {
                 let message = format!("{} has no revision {revision}, or does not exist", self.id());

@@ -221,9 +221,34 @@ pub(crate) fn blob_name(etag: &str) -> Result<String, HubError> {
     Err(HubError::new(HubErrorKind::UnsafeFileName, format!("the entity tag {etag:?} cannot name a file of the cache")))
 }
 
-/// The folder of a model in the cache: `models--organisation--name`.
-pub(crate) fn repository_folder(id: &str) -> String {
-    format!("models--{}", id.replace('/', "--"))
+/// What a repository holds: it decides the addresses and the folder in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RepositoryKind {
+    Model,
+    Dataset,
+}
+
+impl RepositoryKind {
+    /// `models` or `datasets`: the part of the API's addresses and the beginning of the folder in the cache.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Self::Model => "models",
+            Self::Dataset => "datasets",
+        }
+    }
+
+    /// What stands before the id in the address of a page or a file.
+    pub(crate) fn page_prefix(self) -> &'static str {
+        match self {
+            Self::Model => "",
+            Self::Dataset => "datasets/",
+        }
+    }
+}
+
+/// The folder of a repository in the cache: `models--organisation--name`.
+pub(crate) fn repository_folder(kind: RepositoryKind, id: &str) -> String {
+    format!("{}--{}", kind.plural(), id.replace('/', "--"))
 }
 
 /// Percent-encodes everything but unreserved characters; slashes stay where `keep_slashes`.
@@ -340,7 +365,7 @@ mod tests {
         #[test]
         fn an_accepted_repository_is_one_folder(id in "[a-zA-Z0-9._/-]{0,20}") {
             if check_repository(&id).is_ok() {
-                let folder = repository_folder(&id);
+                let folder = repository_folder(RepositoryKind::Model, &id);
                 prop_assert!(!folder.contains('/') && !folder.contains(".."));
                 // The way back is unique, so that two repositories never share a folder.
                 prop_assert_eq!(folder.strip_prefix("models--").map(|rest| rest.replace("--", "/")), Some(id));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use st_hub::{Environment, HubErrorKind, HubOptions, Progress, Selection, Source};
+use st_hub::{Environment, HubDataset, HubErrorKind, HubOptions, Progress, Selection, Source};
 use st_testing::{Fault, Host, LocalHub};
 use tempfile::TempDir;
 
@@ -293,4 +293,24 @@ fn names_that_need_encoding_arrive() {
     let source = Source::resolve(ID, &options(&hub, &cache)).unwrap();
     let folder = source.snapshot(&Selection::model()).unwrap();
     assert_eq!(names_below(&folder), ["a dir/größe #1 100%.json"]);
+}
+
+#[test]
+fn a_data_set_has_its_own_addresses_and_its_own_folder() {
+    let (hub, cache) = (LocalHub::start(), tempfile::tempdir().unwrap());
+    hub.add("datasets/org/data", &[("corpus/NanoNQ-00000-of-00001.parquet", b"rows".as_slice()), ("README.md", b"x")]);
+    hub.add("org/data", &[("config.json", b"{}".as_slice())]);
+    let dataset = HubDataset::new("org/data", &options(&hub, &cache)).unwrap();
+    let folder = dataset.snapshot(&Selection::matching(|name| name.ends_with(".parquet"))).unwrap();
+    assert_eq!(names_below(&folder), ["corpus/NanoNQ-00000-of-00001.parquet"]);
+    assert!(folder.starts_with(cache.path().join("hub/datasets--org--data/snapshots")), "{}", folder.display());
+    assert_eq!(
+        dataset.file("README.md").unwrap().map(|path| fs::read(path).unwrap()).as_deref(),
+        Some(b"x".as_slice())
+    );
+    assert_eq!(dataset.file("config.json").unwrap(), None, "that is a file of the model of the same name");
+    hub.stop();
+    let offline = HubDataset::new("org/data", &options(&hub, &cache).local_files_only(true)).unwrap();
+    assert_eq!(offline.snapshot(&Selection::everything()).unwrap(), folder);
+    assert_eq!(dataset.snapshot(&Selection::everything()).unwrap(), folder, "no network: the cache serves");
 }

@@ -86,6 +86,8 @@ impl LocalHub {
     }
 
     /// Commits small files to `main` of a model, which is created where it does not exist; returns the commit.
+    ///
+    /// An id of the form `datasets/organisation/name` is a data set.
     pub fn add(&self, id: &str, files: &[(&str, &[u8])]) -> String {
         self.0.store().commit(id, "main", files, false)
     }

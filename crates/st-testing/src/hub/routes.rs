@@ -16,6 +16,10 @@ pub(super) fn hub(shared: &Shared, request: &Request) -> Answer {
         let (id, revision) = rest.split_once("/revision/").unwrap_or((rest, "main"));
         return listing(shared, request, id, revision);
     }
+    if let Some(rest) = path.strip_prefix("/api/datasets/").filter(|_| reads) {
+        let (id, revision) = rest.split_once("/revision/").unwrap_or((rest, "main"));
+        return listing(shared, request, &format!("datasets/{id}"), revision);
+    }
     if request.method == "POST" {
         return uploads::hub(shared, request, &path);
     }
