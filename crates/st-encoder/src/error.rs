@@ -97,6 +97,14 @@ pub enum EncoderError {
         /// What it lacks, and the way out.
         message: String,
     },
+    /// The executor failed while it loaded or ran a network: out of memory, no such device, an operation it lacks.
+    #[error("{executor} failed")]
+    Execution {
+        /// The executor, such as `candle`.
+        executor: &'static str,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A token id lies outside the vocabulary.
     #[error("text {sequence} of the batch has token id {id}, but the vocabulary has {vocabulary} entries")]
     TokenOutOfRange {
