@@ -3,8 +3,9 @@
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
-use crate::{Batch, DataType, EncoderError, TokenEmbeddings};
+use crate::{Batch, DataType, EncoderError, TokenEmbeddings, Weights};
 
 /// Something that turns token ids into token embeddings.
 ///
@@ -36,11 +37,25 @@ pub trait Backend: Debug + Send + Sync {
     fn load(&self, files: &EncoderFiles, options: &EncoderOptions) -> Result<Box<dyn Encoder>, EncoderError>;
 }
 
-/// The folder of a transformer and its parsed `config.json`.
+/// The folder of a transformer and its parsed `config.json`; and its weights, where they are not the folder's.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # std::fs::write(folder.path().join("config.json"), "{}")?;
+/// use std::sync::Arc;
+/// use st_encoder::EncoderFiles;
+///
+/// let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, vec![1], &[0, 0, 128, 63])?;
+/// let bytes = safetensors::serialize([("norm.weight", view)], None)?;
+/// let files = EncoderFiles::open(folder.path())?.with_weights(Arc::new(bytes));
+/// assert_eq!(files.weights()?.shape_of("norm.weight"), Some(&[1][..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct EncoderFiles {
     folder: PathBuf,
     config: serde_json::Value,
+    held: Option<Arc<Vec<u8>>>,
 }
 
 impl EncoderFiles {
@@ -51,7 +66,32 @@ impl EncoderFiles {
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, EncoderError> {
         let folder = folder.into();
         let config = crate::weights::read_json(&folder.join("config.json"))?;
-        Ok(Self { folder, config })
+        Ok(Self { folder, config, held: None })
+    }
+
+    /// Takes the bytes of a safetensors file as the weights, instead of what the folder holds: those of a model in
+    /// training, or with adapters merged into them.
+    #[must_use]
+    pub fn with_weights(mut self, bytes: Arc<Vec<u8>>) -> Self {
+        self.held = Some(bytes);
+        self
+    }
+
+    /// The weights. Backends read them here, not from the folder.
+    ///
+    /// # Errors
+    /// As [`Weights::open`].
+    pub fn weights(&self) -> Result<Weights, EncoderError> {
+        match &self.held {
+            None => Weights::open(&self.folder),
+            Some(bytes) => Weights::from_bytes(&self.folder, Arc::clone(bytes)),
+        }
+    }
+
+    /// The bytes handed to [`EncoderFiles::with_weights`]; `None` when the weights are the folder's.
+    #[must_use]
+    pub fn held_weights(&self) -> Option<&Arc<Vec<u8>>> {
+        self.held.as_ref()
     }
 
     /// The folder.

@@ -53,7 +53,7 @@ pub(crate) struct Network {
 pub(crate) fn open(files: &EncoderFiles) -> Result<(&'static Architecture, EncoderSpec, Arc<Weights>), EncoderError> {
     let (architecture, spec) = describe(files.config(), &files.config_path())?;
     let probe = (architecture.source)(&spec, Slot::WordEmbedding);
-    let weights = Weights::open(files.folder())?.with_prefix_of(architecture.prefixes, &probe.name);
+    let weights = files.weights()?.with_prefix_of(architecture.prefixes, &probe.name);
     Ok((architecture, spec, Arc::new(weights)))
 }
 

@@ -10,8 +10,10 @@ mod weights_file;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::{EncoderError, TensorSource};
+use safetensors_file::SafetensorsFile;
 use stored::Kind;
 pub use tensor::{DataType, RawTensor, Tensor};
 use weights_file::WeightsFile;
@@ -80,9 +82,21 @@ impl Weights {
     /// # Errors
     /// [`EncoderError::Io`] and [`EncoderError::Weights`].
     pub fn open_file(path: &Path) -> Result<Self, EncoderError> {
-        let file = WeightsFile::open(path)?;
+        Ok(Self::of_file(path, WeightsFile::open(path)?))
+    }
+
+    /// Weights that are only in memory, as the bytes of a safetensors file: those of a model in training, or merged from
+    /// several files. `path` stands in messages.
+    ///
+    /// # Errors
+    /// [`EncoderError::Weights`] when the bytes are no such file.
+    pub fn from_bytes(path: &Path, bytes: Arc<Vec<u8>>) -> Result<Self, EncoderError> {
+        Ok(Self::of_file(path, WeightsFile::Safetensors(SafetensorsFile::held(path, bytes)?)))
+    }
+
+    fn of_file(path: &Path, file: WeightsFile) -> Self {
         let names: Vec<_> = file.names().into_iter().map(|name| (name.to_owned(), 0)).collect();
-        Ok(Self::new(path.into(), vec![file], names))
+        Self::new(path.into(), vec![file], names)
     }
 
     fn new(path: PathBuf, files: Vec<WeightsFile>, names: impl IntoIterator<Item = (String, usize)>) -> Self {

@@ -1,8 +1,9 @@
-//! One memory-mapped safetensors file.
+//! One safetensors file, memory-mapped or in memory.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensorError, SafeTensors};
@@ -15,8 +16,26 @@ use crate::{DataType, EncoderError};
 #[derive(Debug)]
 pub(super) struct SafetensorsFile {
     path: PathBuf,
-    map: Mmap,
+    content: Content,
     entries: Entries,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug)]
+enum Content {
+    Mapped(Mmap),
+    Held(Arc<Vec<u8>>),
+}
+
+impl std::ops::Deref for Content {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Held(bytes) => bytes,
+        }
+    }
 }
 
 /// Kind, shape and place in the file of every tensor.
@@ -24,9 +43,17 @@ type Entries = BTreeMap<String, (Kind, Vec<usize>, Range<usize>)>;
 
 impl SafetensorsFile {
     pub(super) fn open(path: &Path) -> Result<Self, EncoderError> {
-        let map = mapped::map(path)?;
-        let entries = read_header(path, &map)?;
-        Ok(Self { path: path.into(), map, entries })
+        Self::new(path, Content::Mapped(mapped::map(path)?))
+    }
+
+    /// A file that is only in memory; `path` stands in messages.
+    pub(super) fn held(path: &Path, bytes: Arc<Vec<u8>>) -> Result<Self, EncoderError> {
+        Self::new(path, Content::Held(bytes))
+    }
+
+    fn new(path: &Path, content: Content) -> Result<Self, EncoderError> {
+        let entries = read_header(path, &content)?;
+        Ok(Self { path: path.into(), content, entries })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -39,7 +66,7 @@ impl SafetensorsFile {
 
     pub(super) fn get(&self, name: &str) -> Option<Stored<'_>> {
         let (kind, shape, range) = self.entries.get(name)?;
-        Some(Stored { kind, shape, bytes: &self.map[range.clone()] })
+        Some(Stored { kind, shape, bytes: &self.content[range.clone()] })
     }
 }
 
