@@ -23,6 +23,7 @@ mod features;
 mod files;
 mod input;
 mod load;
+mod mining;
 mod model;
 mod module;
 pub mod modules;
@@ -39,6 +40,10 @@ pub use error::{Error, ErrorKind, Result};
 pub use features::Features;
 pub use input::{AsInput, Input, PreparedText};
 pub use load::LoadOptions;
+pub use mining::{
+    HardNegativeMiner, LabeledList, LabeledPair, MinedNegatives, MiningStatistics, NegativeTuple, Rescorer, Spread,
+    Triplet,
+};
 pub use model::SentenceTransformer;
 pub use pipeline::{Goal, NamedModule, Pipeline};
 pub use prompts::{Prompt, Prompts};

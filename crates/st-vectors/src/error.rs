@@ -51,6 +51,14 @@ pub enum VectorError {
         /// Rows of the second set.
         right: usize,
     },
+    /// A row that a matrix does not have.
+    #[error("row {row} is outside a matrix of {rows} rows")]
+    RowOutOfRange {
+        /// The row asked for, from 0.
+        row: usize,
+        /// Rows that there are.
+        rows: usize,
+    },
     /// The angle similarity reads a row as real and imaginary halves.
     #[error("the angle similarity needs an even dimension, not {dimension}: one half is real, the other imaginary")]
     OddDimension {

@@ -19,6 +19,7 @@ mod arrow;
 mod communities;
 mod embeddings;
 mod error;
+mod hard_negatives;
 mod kernels;
 mod matrix;
 mod mining;
@@ -35,6 +36,10 @@ mod top_k;
 pub use communities::{CommunityOptions, community_detection};
 pub use embeddings::Embeddings;
 pub use error::{Result, VectorError};
+pub use hard_negatives::{
+    Dropped, HardNegativeOptions, HardNegatives, NegativeSampling, Rescore, mine_hard_negatives,
+    mine_hard_negatives_with,
+};
 pub use matrix::SimilarityMatrix;
 pub use mining::{MiningOptions, ParaphrasePair, paraphrase_mining_embeddings};
 pub use precision::Precision;
