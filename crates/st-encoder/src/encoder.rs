@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{Batch, DataType, EncoderError, TokenEmbeddings, Weights};
+use crate::architectures::{Architecture, describe};
+use crate::{Batch, DataType, EncoderError, EncoderSpec, Slot, TokenEmbeddings, Weights, WeightsOverlay};
 
 /// Something that turns token ids into token embeddings.
 ///
@@ -56,6 +57,7 @@ pub struct EncoderFiles {
     folder: PathBuf,
     config: serde_json::Value,
     held: Option<Arc<Vec<u8>>>,
+    overlay: Option<Arc<dyn WeightsOverlay>>,
 }
 
 impl EncoderFiles {
@@ -66,7 +68,7 @@ impl EncoderFiles {
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, EncoderError> {
         let folder = folder.into();
         let config = crate::weights::read_json(&folder.join("config.json"))?;
-        Ok(Self { folder, config, held: None })
+        Ok(Self { folder, config, held: None, overlay: None })
     }
 
     /// Takes the bytes of a safetensors file as the weights, instead of what the folder holds: those of a model in
@@ -82,10 +84,39 @@ impl EncoderFiles {
     /// # Errors
     /// As [`Weights::open`].
     pub fn weights(&self) -> Result<Weights, EncoderError> {
-        match &self.held {
+        let weights = match &self.held {
             None => Weights::open(&self.folder),
             Some(bytes) => Weights::from_bytes(&self.folder, Arc::clone(bytes)),
-        }
+        }?;
+        Ok(match &self.overlay {
+            None => weights,
+            Some(overlay) => weights.with_overlay(Arc::clone(overlay)),
+        })
+    }
+
+    /// Lays other numbers over the weights: adapters, say.
+    #[must_use]
+    pub fn with_overlay(mut self, overlay: Arc<dyn WeightsOverlay>) -> Self {
+        self.overlay = Some(overlay);
+        self
+    }
+
+    /// Takes away what [`EncoderFiles::with_overlay`] laid over the weights.
+    #[must_use]
+    pub fn without_overlay(mut self) -> Self {
+        self.overlay = None;
+        self
+    }
+
+    /// What the network is, and its weights with the prefix that their names have.
+    ///
+    /// # Errors
+    /// As [`describe`] and [`EncoderFiles::weights`].
+    pub fn network(&self) -> Result<(&'static Architecture, EncoderSpec, Weights), EncoderError> {
+        let (architecture, spec) = describe(&self.config, &self.config_path())?;
+        let probe = (architecture.source)(&spec, Slot::WordEmbedding);
+        let weights = self.weights()?.with_prefix_of(architecture.prefixes, &probe.name);
+        Ok((architecture, spec, weights))
     }
 
     /// The bytes handed to [`EncoderFiles::with_weights`]; `None` when the weights are the folder's.

@@ -89,6 +89,14 @@ pub enum EncoderError {
         /// Index of the first such element, row-major.
         index: usize,
     },
+    /// An adapter is of a kind that is not followed.
+    #[error("{}: {message}", path.display())]
+    UnsupportedAdapter {
+        /// The adapter's file.
+        path: PathBuf,
+        /// What is not followed, by its name.
+        message: String,
+    },
     /// The executor cannot run what the description asks for.
     #[error("{executor} cannot run this model: {message}")]
     Unsupported {
@@ -142,6 +150,7 @@ impl EncoderError {
             | Self::Weights { path, .. }
             | Self::MissingTensor { path, .. }
             | Self::Shape { path, .. }
+            | Self::UnsupportedAdapter { path, .. }
             | Self::NotFinite { path, .. } => Some(path),
             _ => None,
         }
@@ -160,6 +169,9 @@ impl EncoderError {
             }
             Self::NotFinite { .. } => {
                 Some("the checkpoint is damaged: download it again or take an earlier checkpoint")
+            }
+            Self::UnsupportedAdapter { .. } => {
+                Some("merge the adapter into its base model in Python, with PEFT's merge_and_unload(), and save that")
             }
             Self::SequenceTooLong { .. } => Some("lower max_seq_length to what the model was trained for"),
             _ => None,

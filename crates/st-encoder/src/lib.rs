@@ -24,6 +24,7 @@
 //! assert_eq!(batch.sequence(1), &[101, 102]);
 //! ```
 
+pub mod adapters;
 mod alibi;
 pub mod architectures;
 mod batch;
@@ -48,4 +49,4 @@ pub use spec::{
     LayerSpec, NormKind, NormPlacement, NormSpec, PositionSpec,
 };
 pub use token_embeddings::TokenEmbeddings;
-pub use weights::{DataType, RawTensor, Tensor, Weights};
+pub use weights::{DataType, RawTensor, Tensor, Weights, WeightsOverlay};

@@ -58,7 +58,7 @@ impl Backend for NativeBackend {
         let (architecture, spec, weights) = open(files)?;
         check(&spec)?;
         let probe = (architecture.source)(&spec, st_encoder::Slot::WordEmbedding);
-        let stored = weights.tensor(&probe, &[spec.embeddings.vocabulary, spec.embeddings.width])?.data_type();
+        let stored = weights.stored_type(&probe).unwrap_or(DataType::F32);
         let format = match (options.weights, stored) {
             (WeightFormat::Auto, DataType::F16) => WeightFormat::F16,
             (WeightFormat::Auto, DataType::BF16) => WeightFormat::BF16,

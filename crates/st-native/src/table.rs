@@ -1,20 +1,27 @@
 //! [`Table`]: rows that are looked up, kept as they are stored.
-#![expect(unsafe_code, reason = "a table borrows from the file that it keeps open")]
+#![expect(unsafe_code, reason = "a table borrows from what it keeps alive")]
 
 use std::sync::Arc;
 
 use half::{bf16, f16};
 use st_encoder::{DataType, EncoderError, Tensor, TensorSource, Weights};
 
-/// A table `[rows, width]` in a checkpoint's memory map.
+/// A table `[rows, width]` in a checkpoint's memory map, or in memory where an overlay changed it.
 #[derive(Debug)]
 pub(crate) struct Table {
-    /// The bytes, which belong to `_file`.
+    /// The bytes, which belong to `_owner`.
     bytes: &'static [u8],
     data_type: DataType,
     width: usize,
     /// Keeps the memory of `bytes` alive.
-    _file: Arc<Weights>,
+    _owner: Owner,
+}
+
+/// Whose a table's bytes are.
+#[derive(Debug)]
+enum Owner {
+    File(#[expect(dead_code, reason = "keeps memory alive")] Arc<Weights>),
+    Bytes(#[expect(dead_code, reason = "keeps memory alive")] Box<[u8]>),
 }
 
 impl Table {
@@ -27,10 +34,17 @@ impl Table {
     ) -> Result<Self, EncoderError> {
         let tensor: Tensor<'_> = file.tensor(source, &[rows, width])?;
         tensor.to_f32()?;
-        // SAFETY: the bytes lie in memory that `Weights` owns and never changes or moves while it lives, and the `Arc` in
-        // the table keeps it alive; the reference does not leave the table.
-        let bytes = unsafe { std::slice::from_raw_parts(tensor.bytes().as_ptr(), tensor.bytes().len()) };
-        Ok(Self { bytes, data_type: tensor.data_type(), width, _file: file.clone() })
+        let (bytes, owner) = match tensor.stored_bytes() {
+            Some(bytes) => (bytes.as_ptr_range(), Owner::File(file.clone())),
+            None => {
+                let bytes: Box<[u8]> = tensor.bytes().into();
+                (bytes.as_ptr_range(), Owner::Bytes(bytes))
+            }
+        };
+        // SAFETY: the bytes lie in memory that `Weights`, or the box, owns and never changes or moves while it lives; the
+        // table keeps the owner alive, and the reference does not leave the table.
+        let bytes = unsafe { std::slice::from_raw_parts(bytes.start, bytes.end.addr() - bytes.start.addr()) };
+        Ok(Self { bytes, data_type: tensor.data_type(), width, _owner: owner })
     }
 
     /// Writes a row.

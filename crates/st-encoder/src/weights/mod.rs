@@ -1,6 +1,7 @@
 //! Reading checkpoints: safetensors (also sharded) and PyTorch's `.bin`, without running anything they contain.
 
 mod mapped;
+mod overlay;
 mod pytorch;
 mod safetensors_file;
 mod shards;
@@ -13,8 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{EncoderError, TensorSource};
+pub use overlay::WeightsOverlay;
 use safetensors_file::SafetensorsFile;
 use stored::Kind;
+use tensor::Content;
 pub use tensor::{DataType, RawTensor, Tensor};
 use weights_file::WeightsFile;
 
@@ -50,6 +53,7 @@ pub struct Weights {
     /// File and name in the file of every tensor.
     index: BTreeMap<String, (usize, String)>,
     prefix: String,
+    overlay: Option<Arc<dyn WeightsOverlay>>,
 }
 
 impl Weights {
@@ -101,11 +105,12 @@ impl Weights {
 
     fn new(path: PathBuf, files: Vec<WeightsFile>, names: impl IntoIterator<Item = (String, usize)>) -> Self {
         let mut index: BTreeMap<_, _> = names.into_iter().map(|(name, file)| (name.clone(), (file, name))).collect();
-        let renamed: Vec<_> = index.iter().filter_map(|(name, place)| Some((today(name)?, place.clone()))).collect();
+        let renamed: Vec<_> =
+            index.iter().filter_map(|(name, place)| Some((current_name(name)?, place.clone()))).collect();
         for (name, place) in renamed {
             index.entry(name).or_insert(place);
         }
-        Self { path, files, index, prefix: String::new() }
+        Self { path, files, index, prefix: String::new(), overlay: None }
     }
 
     /// The file or folder, for messages.
@@ -121,6 +126,29 @@ impl Weights {
             self.prefix = (*prefix).to_owned();
         }
         self
+    }
+
+    /// The prefix of all names.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Lays other numbers over the checkpoint's: [`Weights::tensor`] gives those.
+    #[must_use]
+    pub fn with_overlay(mut self, overlay: Arc<dyn WeightsOverlay>) -> Self {
+        self.overlay = Some(overlay);
+        self
+    }
+
+    /// Data type of a tensor in its file; `None` when it is not there or holds no floating-point numbers.
+    #[must_use]
+    pub fn stored_type(&self, source: &TensorSource) -> Option<DataType> {
+        let (file, name) = self.find(source)?;
+        match self.files[file].describe(name)? {
+            (Kind::Float(data_type), _) => Some(*data_type),
+            (Kind::Other(_), _) => None,
+        }
     }
 
     /// Names of all tensors of floating-point numbers, with their prefix, in order.
@@ -171,7 +199,7 @@ impl Weights {
     ///
     /// # Errors
     /// [`EncoderError::MissingTensor`], [`EncoderError::Shape`], and [`EncoderError::Weights`] when the tensor does not
-    /// hold floating-point numbers.
+    /// hold floating-point numbers; what an overlay meets.
     pub fn tensor(&self, source: &TensorSource, shape: &[usize]) -> Result<Tensor<'_>, EncoderError> {
         let name = format!("{}{}", self.prefix, source.name);
         let missing = |path: &Path| EncoderError::MissingTensor { path: path.into(), name: name.clone() };
@@ -205,7 +233,21 @@ impl Weights {
                 &stored.bytes[rows.start * row..rows.end * row]
             }
         };
-        Ok(Tensor { path: file.path(), name, data_type, shape: shape.to_vec(), bytes })
+        let content = Content::Stored(bytes);
+        let tensor = Tensor { path: file.path(), name, data_type, shape: shape.to_vec(), content };
+        self.changed(source, tensor)
+    }
+
+    /// The tensor as the overlay makes it.
+    fn changed<'a>(&self, source: &TensorSource, tensor: Tensor<'a>) -> Result<Tensor<'a>, EncoderError> {
+        let Some(overlay) = &self.overlay else { return Ok(tensor) };
+        let mut names = std::iter::once(&source.name).chain(&source.or);
+        let Some(name) = names.find(|name| overlay.changes(name)) else { return Ok(tensor) };
+        let mut numbers = tensor.to_f32()?.into_owned();
+        let rows = source.rows.clone().unwrap_or(0..tensor.shape.first().copied().unwrap_or(1));
+        overlay.apply(name, rows, &mut numbers)?;
+        let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Ok(Tensor { data_type: DataType::F32, content: Content::Changed(bytes), ..tensor })
     }
 
     /// File and name in the file of a source.
@@ -216,8 +258,16 @@ impl Weights {
     }
 }
 
-/// The name that a tensor has today, where an old checkpoint calls it differently.
-fn today(name: &str) -> Option<String> {
+/// The name that a tensor has today, where an old checkpoint calls it differently; tensors are found under either.
+///
+/// ```
+/// use st_encoder::weights::current_name;
+///
+/// assert_eq!(current_name("embeddings.LayerNorm.gamma").as_deref(), Some("embeddings.LayerNorm.weight"));
+/// assert_eq!(current_name("embeddings.LayerNorm.weight"), None);
+/// ```
+#[must_use]
+pub fn current_name(name: &str) -> Option<String> {
     OLD_ENDINGS.iter().find_map(|(old, new)| Some(format!("{}{new}", name.strip_suffix(old)?)))
 }
 

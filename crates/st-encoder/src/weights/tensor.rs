@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use half::f16;
 use half::slice::HalfFloatSliceExt as _;
@@ -96,14 +97,23 @@ pub struct Tensor<'a> {
     pub(super) name: String,
     pub(super) data_type: DataType,
     pub(super) shape: Vec<usize>,
-    pub(super) bytes: &'a [u8],
+    pub(super) content: Content<'a>,
+}
+
+/// Where a tensor's numbers are.
+#[derive(Debug, Clone)]
+pub(super) enum Content<'a> {
+    /// In the checkpoint.
+    Stored(&'a [u8]),
+    /// Made from the checkpoint's by an overlay: 32-bit floats.
+    Changed(Arc<[u8]>),
 }
 
 /// Numbers converted or checked at a time, so that they stay in the first-level cache.
 const BLOCK: usize = 2048;
 
 impl<'a> Tensor<'a> {
-    /// Stored data type.
+    /// Data type: the stored one, or 32-bit floats where an overlay changed the numbers.
     #[must_use]
     pub fn data_type(&self) -> DataType {
         self.data_type
@@ -115,10 +125,22 @@ impl<'a> Tensor<'a> {
         &self.shape
     }
 
-    /// The stored bytes, little-endian, row-major; not necessarily aligned.
+    /// The bytes, little-endian, row-major; not necessarily aligned.
     #[must_use]
-    pub fn bytes(&self) -> &'a [u8] {
-        self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        match &self.content {
+            Content::Stored(bytes) => bytes,
+            Content::Changed(bytes) => bytes,
+        }
+    }
+
+    /// The bytes in the checkpoint, which outlive the tensor; `None` where an overlay changed the numbers.
+    #[must_use]
+    pub fn stored_bytes(&self) -> Option<&'a [u8]> {
+        match self.content {
+            Content::Stored(bytes) => Some(bytes),
+            Content::Changed(_) => None,
+        }
     }
 
     /// The numbers as 32-bit floats, borrowed when they are stored so and aligned.
@@ -127,11 +149,14 @@ impl<'a> Tensor<'a> {
     /// [`EncoderError::NotFinite`] at the first NaN or infinity; a 64-bit float outside the range of 32-bit floats
     /// counts as infinity.
     pub fn to_f32(&self) -> Result<Cow<'a, [f32]>, EncoderError> {
-        let numbers = match self.data_type {
-            DataType::F32 => borrowed(self.bytes).map_or_else(|| Cow::Owned(from_f32(self.bytes)), Cow::Borrowed),
-            DataType::F16 => Cow::Owned(from_f16(self.bytes)),
-            DataType::BF16 => Cow::Owned(from_bf16(self.bytes)),
-            DataType::F64 => Cow::Owned(from_f64(self.bytes)),
+        let numbers = match (&self.content, self.data_type) {
+            (Content::Changed(bytes), _) => Cow::Owned(from_f32(bytes)),
+            (Content::Stored(bytes), DataType::F32) => {
+                borrowed(bytes).map_or_else(|| Cow::Owned(from_f32(bytes)), Cow::Borrowed)
+            }
+            (Content::Stored(bytes), DataType::F16) => Cow::Owned(from_f16(bytes)),
+            (Content::Stored(bytes), DataType::BF16) => Cow::Owned(from_bf16(bytes)),
+            (Content::Stored(bytes), DataType::F64) => Cow::Owned(from_f64(bytes)),
         };
         match first_not_finite(&numbers) {
             Some(index) => Err(EncoderError::NotFinite { path: self.path.into(), name: self.name.clone(), index }),
@@ -195,7 +220,13 @@ mod tests {
 
     fn tensor(data_type: DataType, bytes: &[u8]) -> Tensor<'_> {
         let shape = vec![bytes.len() / data_type.size()];
-        Tensor { path: Path::new("model.safetensors"), name: "w".into(), data_type, shape, bytes }
+        Tensor {
+            path: Path::new("model.safetensors"),
+            name: "w".into(),
+            data_type,
+            shape,
+            content: Content::Stored(bytes),
+        }
     }
 
     #[test]
