@@ -1,0 +1,59 @@
+//! From token ids to the first hidden state.
+
+use candle_core::Tensor;
+use st_encoder::{Batch, EncoderError, PositionSpec, Slot};
+
+use crate::error::failed;
+use crate::network::{Context, DropoutPlace, Network};
+use crate::ops;
+
+impl Network {
+    /// The embeddings of a batch, `[n, hidden]`.
+    pub(crate) fn embed(&self, batch: &Batch, context: &Context) -> Result<Tensor, EncoderError> {
+        let spec = &self.spec.embeddings;
+        let table = |slot| self.parameters.tensor(slot, context.gradients);
+        let ids = |numbers: Vec<u32>| Tensor::from_vec(numbers, batch.tokens(), &self.device).map_err(failed);
+        let rows = |slot, numbers| ops::embedding(&table(slot)?, &ids(numbers)?).map_err(failed);
+        let mut embedded = rows(Slot::WordEmbedding, batch.ids().to_vec())?;
+        if let Some(scale) = spec.scale {
+            embedded = (embedded * f64::from(scale)).map_err(failed)?;
+        }
+        if let PositionSpec::Learned { offset, padding, .. } = spec.positions {
+            let positions = rows(Slot::PositionEmbedding, positions(batch, offset, padding))?;
+            embedded = ops::add(&embedded, &positions).map_err(failed)?;
+        }
+        if spec.token_types > 0 {
+            embedded = match batch.type_ids() {
+                Some(types) => ops::add(&embedded, &rows(Slot::TokenTypeEmbedding, types.to_vec())?),
+                None => table(Slot::TokenTypeEmbedding)?.narrow(0, 0, 1).and_then(|row| embedded.broadcast_add(&row)),
+            }
+            .map_err(failed)?;
+        }
+        if let Some(norm) = &spec.norm {
+            embedded = self.norm(&embedded, norm, Slot::EmbeddingNorm, context)?;
+        }
+        embedded = self.dropout(embedded, DropoutPlace::Embeddings, context)?;
+        if spec.projection.is_some() {
+            embedded = self.linear(&embedded, Slot::EmbeddingProjection, context)?;
+        }
+        Ok(embedded)
+    }
+}
+
+/// The row of the position table for every token. Tokens of the padding id read the row of that number and do not advance
+/// the position, as in the RoBERTa family.
+fn positions(batch: &Batch, offset: usize, padding: Option<u32>) -> Vec<u32> {
+    let mut positions = Vec::with_capacity(batch.tokens());
+    for sequence in 0..batch.len() {
+        let mut next = offset as u32;
+        for &id in batch.sequence(sequence) {
+            if padding == Some(id) {
+                positions.push(id);
+            } else {
+                positions.push(next);
+                next += 1;
+            }
+        }
+    }
+    positions
+}

@@ -1,0 +1,245 @@
+//! [`EncoderGraph`]: a network whose every operation candle can differentiate.
+
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use st_encoder::architectures::{Architecture, Config, describe};
+use st_encoder::{Batch, EncoderError, EncoderFiles, EncoderSpec, Slot, Weights};
+
+use crate::dropout::DropoutPass;
+use crate::dropout_rates::DropoutRates;
+use crate::error::failed;
+use crate::network::{Context, DropoutPlace, Network};
+use crate::parameters::{Parameter, Parameters};
+
+/// An encoder whose forward pass is a candle graph: for training, for 64-bit floats, and for devices with candle's support.
+///
+/// Activations are ragged, `[tokens of the batch, hidden]`. Nothing is padded on a processor.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use st_candle::{EncoderGraph, GraphPass};
+/// use st_encoder::{Batch, EncoderFiles};
+///
+/// let files = EncoderFiles::open(st_testing::tiny_model("tiny-bert"))?;
+/// let graph = EncoderGraph::load(&files, &Device::Cpu, DType::F32)?;
+/// let batch = Batch::from_sequences([&[2u32, 7, 5, 3][..], &[2, 3]]);
+/// let output = graph.forward(&batch, &GraphPass::training())?;
+/// assert_eq!(output.tokens.dims(), [6, 32]);
+///
+/// // Any scalar made of the output has derivatives with respect to every parameter.
+/// let gradients = output.tokens.sqr()?.mean_all()?.backward()?;
+/// assert!(graph.parameters().iter().all(|parameter| gradients.get(parameter.tensor()).is_some()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct EncoderGraph {
+    network: Arc<Network>,
+}
+
+/// What is wanted of one run.
+///
+/// ```
+/// use st_candle::{DropoutState, GraphPass};
+///
+/// let mut dropout = DropoutState::new(42);
+/// let step = GraphPass { dropout: Some(dropout.next_pass()), ..GraphPass::training() };
+/// assert!(step.gradients && !GraphPass::inference().gradients);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GraphPass {
+    /// Whether the output carries derivatives. Without them no intermediate result is kept.
+    pub gradients: bool,
+    /// Whether the hidden states of every layer are wanted too.
+    pub layers: bool,
+    /// The masks of dropout; `None` switches it off.
+    pub dropout: Option<DropoutPass>,
+    /// Whether a block's intermediate results are computed again in the backward pass instead of being kept: memory for
+    /// about a third more time. The numbers are the same.
+    pub checkpoint: bool,
+}
+
+impl GraphPass {
+    /// With derivatives, and without dropout until its masks are given.
+    #[must_use]
+    pub const fn training() -> Self {
+        Self { gradients: true, layers: false, dropout: None, checkpoint: false }
+    }
+
+    /// Without derivatives.
+    #[must_use]
+    pub const fn inference() -> Self {
+        Self { gradients: false, layers: false, dropout: None, checkpoint: false }
+    }
+}
+
+impl Default for GraphPass {
+    fn default() -> Self {
+        Self::training()
+    }
+}
+
+/// What one run gives.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use st_candle::{EncoderGraph, GraphPass};
+/// use st_encoder::{Batch, EncoderFiles};
+///
+/// let files = EncoderFiles::open(st_testing::tiny_model("tiny-bert"))?;
+/// let graph = EncoderGraph::load(&files, &Device::Cpu, DType::F64)?;
+/// let pass = GraphPass { layers: true, ..GraphPass::inference() };
+/// let output = graph.forward(&Batch::from_sequences([&[2u32, 7, 3][..], &[2, 3]]), &pass)?;
+/// assert_eq!(output.sequence(1)?.dims(), [2, 32]);
+/// // The embeddings and both layers.
+/// assert_eq!(output.layers.map(|layers| layers.len()), Some(3));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct GraphOutput {
+    /// Last hidden state, `[tokens of the batch, hidden]`.
+    pub tokens: Tensor,
+    /// Hidden states of every layer where asked for: the embeddings' first, the last layer's (after the final norm) last.
+    pub layers: Option<Vec<Tensor>>,
+    /// Where each sequence starts in the rows, and at last their number.
+    pub offsets: Arc<[usize]>,
+}
+
+impl GraphOutput {
+    /// Rows of sequence `index`, `[tokens of the sequence, hidden]`.
+    ///
+    /// # Errors
+    /// When there is no such sequence.
+    pub fn sequence(&self, index: usize) -> Result<Tensor, EncoderError> {
+        match (self.offsets.get(index), self.offsets.get(index + 1)) {
+            (Some(&start), Some(&end)) => self.tokens.narrow(0, start, end - start).map_err(failed),
+            _ => Err(EncoderError::Batch(format!("{} sequences have no index {index}", self.offsets.len() - 1))),
+        }
+    }
+}
+
+impl EncoderGraph {
+    /// Loads the encoder of a folder.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the folder, with the file's name; [`EncoderError::Unsupported`] for networks of which no
+    /// graph is made.
+    pub fn load(files: &EncoderFiles, device: &Device, dtype: DType) -> Result<Self, EncoderError> {
+        let path = files.config_path();
+        let (architecture, spec) = describe(files.config(), &path)?;
+        let rates = DropoutRates::read(architecture, &Config::new(files.config(), &path)?)?;
+        let probe = (architecture.source)(&spec, Slot::WordEmbedding);
+        let weights = Weights::open(files.folder())?.with_prefix_of(architecture.prefixes, &probe.name);
+        Self::new(architecture, spec, rates, &weights, device, dtype)
+    }
+
+    /// Makes the graph of a description, with dropout rates of [`DropoutRates::read`] and weights that were given the
+    /// architecture's prefix ([`Weights::with_prefix_of`]).
+    ///
+    /// # Errors
+    /// [`EncoderError::MissingTensor`], [`EncoderError::Shape`] and [`EncoderError::NotFinite`] for the weights;
+    /// [`EncoderError::Unsupported`] for networks of which no graph is made.
+    pub fn new(
+        architecture: &'static Architecture,
+        spec: EncoderSpec,
+        rates: DropoutRates,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self, EncoderError> {
+        Network::check(&spec)?;
+        let parameters = Parameters::load(architecture, &spec, weights, device, dtype)?;
+        let device = device.clone();
+        Ok(Self { network: Arc::new(Network { architecture, spec, rates, parameters, device, dtype }) })
+    }
+
+    /// The checkpoint's tensors that the network uses, in the order of computation.
+    #[must_use]
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.network.parameters.all
+    }
+
+    /// The network's description.
+    #[must_use]
+    pub fn spec(&self) -> &EncoderSpec {
+        &self.network.spec
+    }
+
+    /// The architecture.
+    #[must_use]
+    pub fn architecture(&self) -> &'static Architecture {
+        self.network.architecture
+    }
+
+    /// What is dropped in training.
+    #[must_use]
+    pub fn dropout_rates(&self) -> &DropoutRates {
+        &self.network.rates
+    }
+
+    /// Where it runs.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.network.device
+    }
+
+    /// What it computes with.
+    #[must_use]
+    pub fn dtype(&self) -> DType {
+        self.network.dtype
+    }
+
+    /// Trains only the parameters whose names `trainable` says yes to. Frozen parameters get no derivatives, and none are
+    /// computed for what depends on nothing else.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use st_candle::{EncoderGraph, GraphPass};
+    /// use st_encoder::{Batch, EncoderFiles};
+    ///
+    /// let files = EncoderFiles::open(st_testing::tiny_model("tiny-bert"))?;
+    /// let mut graph = EncoderGraph::load(&files, &Device::Cpu, DType::F32)?;
+    /// graph.freeze(|name| name.starts_with("encoder.layer.1."));
+    /// let output = graph.forward(&Batch::from_sequences([&[2u32, 7, 3][..]]), &GraphPass::training())?;
+    /// let gradients = output.tokens.sum_all()?.backward()?;
+    /// assert!(graph.parameters().iter().all(|p| p.is_trainable() == gradients.get(p.tensor()).is_some()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn freeze(&mut self, trainable: impl Fn(&str) -> bool) {
+        Arc::make_mut(&mut self.network).parameters.select(trainable);
+    }
+
+    /// Runs a batch.
+    ///
+    /// # Errors
+    /// [`EncoderError::TokenOutOfRange`] and [`EncoderError::SequenceTooLong`] for ids and lengths that the network has no
+    /// rows for; [`EncoderError::Execution`] for what candle meets.
+    pub fn forward(&self, batch: &Batch, pass: &GraphPass) -> Result<GraphOutput, EncoderError> {
+        let network = &self.network;
+        let spec = &network.spec;
+        batch.validate(spec.embeddings.vocabulary, spec.embeddings.token_types, spec.max_sequence)?;
+        let offsets: Arc<[usize]> = batch.offsets().into();
+        if batch.tokens() == 0 {
+            let tokens = Tensor::zeros((0, spec.hidden), network.dtype, &network.device).map_err(failed)?;
+            let layers = pass.layers.then(|| vec![tokens.clone(); spec.layers.len() + 1]);
+            return Ok(GraphOutput { tokens, layers, offsets });
+        }
+        let context = Arc::new(Context::new(network, batch, pass.dropout, pass.gradients)?);
+        let mut tokens = network.embed(batch, &context)?;
+        let mut layers = pass.layers.then(|| Vec::with_capacity(spec.layers.len() + 1));
+        for layer in 0..spec.layers.len() {
+            if let Some(layers) = &mut layers {
+                layers.push(tokens.clone());
+            }
+            tokens = network.block(layer, &tokens, &context)?;
+        }
+        if let Some(norm) = &spec.final_norm {
+            tokens = network.norm(&tokens, norm, Slot::FinalNorm, &context)?;
+        }
+        tokens = network.dropout(tokens, DropoutPlace::Last, &context)?;
+        if let Some(layers) = &mut layers {
+            layers.push(tokens.clone());
+        }
+        Ok(GraphOutput { tokens, layers, offsets })
+    }
+}

@@ -1,0 +1,171 @@
+//! [`Parameter`]: the checkpoint's tensors as variables, and which of them fills which slot.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use candle_core::{DType, Device, Tensor, Var};
+use st_encoder::architectures::Architecture;
+use st_encoder::{DataType, EncoderError, EncoderSpec, Slot, TensorSource, Weights, required_slots};
+
+use crate::error::failed;
+
+/// A tensor of the checkpoint that the network uses, to be trained.
+///
+/// A tensor that fills several slots (ALBERT's shared blocks) or whose rows do (a fused projection of queries, keys and
+/// values) is one parameter.
+///
+/// ```
+/// use candle_core::{DType, Device};
+/// use st_candle::EncoderGraph;
+/// use st_encoder::EncoderFiles;
+///
+/// let files = EncoderFiles::open(st_testing::tiny_model("tiny-bert"))?;
+/// let graph = EncoderGraph::load(&files, &Device::Cpu, DType::F32)?;
+/// let parameter = &graph.parameters()[0];
+/// assert_eq!(parameter.name(), "embeddings.word_embeddings.weight");
+/// assert_eq!(parameter.tensor().dim(1)?, 32);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    name: String,
+    variable: Var,
+    stored: DataType,
+    trainable: bool,
+}
+
+impl Parameter {
+    /// Its name in the checkpoint, without a prefix that a checkpoint of a larger model carries: the name under which
+    /// transformers saves it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The variable: what an optimiser changes in place.
+    #[must_use]
+    pub fn variable(&self) -> &Var {
+        &self.variable
+    }
+
+    /// The variable as a tensor.
+    #[must_use]
+    pub fn tensor(&self) -> &Tensor {
+        self.variable.as_tensor()
+    }
+
+    /// Data type in the checkpoint.
+    #[must_use]
+    pub fn stored(&self) -> DataType {
+        self.stored
+    }
+
+    /// Whether it is to be trained ([`crate::EncoderGraph::freeze`]).
+    #[must_use]
+    pub fn is_trainable(&self) -> bool {
+        self.trainable
+    }
+}
+
+/// Every parameter and the slots that they fill.
+#[derive(Debug, Clone)]
+pub(crate) struct Parameters {
+    pub(crate) all: Vec<Parameter>,
+    places: HashMap<Slot, Place>,
+}
+
+/// The parameter that fills a slot, and which of its rows.
+#[derive(Debug, Clone)]
+struct Place {
+    parameter: usize,
+    rows: Option<Range<usize>>,
+}
+
+impl Parameters {
+    /// Reads every tensor that the network needs.
+    pub(crate) fn load(
+        architecture: &Architecture,
+        spec: &EncoderSpec,
+        weights: &Weights,
+        device: &Device,
+        dtype: DType,
+    ) -> Result<Self, EncoderError> {
+        let mut all: Vec<Parameter> = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
+        let mut places = HashMap::new();
+        for (slot, shape) in required_slots(spec) {
+            let source = (architecture.source)(spec, slot);
+            // Checks that the tensor is there and of the right shape, in the contract's words.
+            let stored = weights.tensor(&source, &shape)?.data_type();
+            let names = std::iter::once(&source.name).chain(&source.or);
+            let name = names.into_iter().find(|name| weights.contains(name)).unwrap_or(&source.name).clone();
+            let parameter = match known.get(&name) {
+                Some(&parameter) => parameter,
+                None => {
+                    let variable = read(weights, &name, device, dtype)?;
+                    known.insert(name.clone(), all.len());
+                    all.push(Parameter { name, variable, stored, trainable: true });
+                    all.len() - 1
+                }
+            };
+            places.insert(slot, Place { parameter, rows: source.rows });
+        }
+        Ok(Self { all, places })
+    }
+
+    /// The tensor of a slot: a parameter or some of its rows. It carries no derivative when it is frozen or when
+    /// `gradients` are not wanted.
+    pub(crate) fn tensor(&self, slot: Slot, gradients: bool) -> Result<Tensor, EncoderError> {
+        let Some(place) = self.places.get(&slot) else {
+            return Err(EncoderError::MissingTensor { path: "the network".into(), name: format!("{slot:?}") });
+        };
+        let parameter = &self.all[place.parameter];
+        let tensor = if gradients && parameter.trainable {
+            parameter.tensor().clone()
+        } else {
+            parameter.variable.as_detached_tensor()
+        };
+        match &place.rows {
+            Some(rows) => tensor.narrow(0, rows.start, rows.len()).map_err(failed),
+            None => Ok(tensor),
+        }
+    }
+
+    /// Whether the network has a slot.
+    pub(crate) fn has(&self, slot: Slot) -> bool {
+        self.places.contains_key(&slot)
+    }
+
+    /// The distinct parameters of those slots that `wanted` names, in order.
+    pub(crate) fn of(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<&Parameter> {
+        let mut indices: Vec<_> =
+            self.places.iter().filter(|(slot, _)| wanted(slot)).map(|(_, place)| place.parameter).collect();
+        indices.sort_unstable();
+        indices.dedup();
+        indices.into_iter().map(|index| &self.all[index]).collect()
+    }
+
+    /// Trains the parameters that `trainable` says yes to, and no others.
+    pub(crate) fn select(&mut self, trainable: impl Fn(&str) -> bool) {
+        for parameter in &mut self.all {
+            parameter.trainable = trainable(&parameter.name);
+        }
+    }
+}
+
+/// A whole tensor of the checkpoint as a variable.
+fn read(weights: &Weights, name: &str, device: &Device, dtype: DType) -> Result<Var, EncoderError> {
+    let missing = || EncoderError::MissingTensor { path: weights.path().into(), name: name.to_owned() };
+    let shape = weights.shape_of(name).ok_or_else(missing)?.to_vec();
+    let stored = weights.tensor(&TensorSource::whole(name), &shape)?;
+    let numbers = stored.to_f32()?;
+    let tensor = if stored.data_type() == DataType::F64 && dtype == DType::F64 {
+        let numbers: Vec<f64> = stored.bytes().as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+        Tensor::from_vec(numbers, shape, &Device::Cpu)
+    } else {
+        Tensor::from_slice(&numbers, shape, &Device::Cpu)
+    };
+    // Converted before it is moved: not every device has 64-bit floats.
+    let moved = tensor.and_then(|tensor| tensor.to_dtype(dtype)?.to_device(device));
+    moved.and_then(|tensor| Var::from_tensor(&tensor)).map_err(failed)
+}
