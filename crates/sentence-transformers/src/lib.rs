@@ -27,6 +27,7 @@ mod mining;
 mod model;
 mod module;
 pub mod modules;
+mod new_weights;
 mod pipeline;
 mod prompts;
 pub mod save;
@@ -45,6 +46,7 @@ pub use mining::{
     Triplet,
 };
 pub use model::SentenceTransformer;
+pub use new_weights::NewWeights;
 pub use pipeline::{Goal, NamedModule, Pipeline};
 pub use prompts::{Prompt, Prompts};
 

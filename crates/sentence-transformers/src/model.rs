@@ -10,7 +10,7 @@ use st_encoder::EncoderInfo;
 use st_vectors::{Embeddings, SimilarityFunction, SimilarityMatrix};
 
 use crate::pipeline::Pipeline;
-use crate::{Error, ErrorKind, Prompts, Result};
+use crate::{Error, ErrorKind, NewWeights, Prompts, Result};
 
 /// A model that turns texts into vectors.
 ///
@@ -153,6 +153,32 @@ impl SentenceTransformer {
     #[must_use]
     pub fn encoder(&self) -> Option<&EncoderInfo> {
         self.parts.pipeline.input().encoder()
+    }
+
+    /// The same model with new weights, as training makes them; what is not named in `weights` stays as it is.
+    ///
+    /// The encoder is loaded anew, in the form that this model keeps its weights in. Saving the result writes the new
+    /// weights under the checkpoint's own names, in 32 bits.
+    ///
+    /// # Errors
+    /// When no module has a weight of that name, its shape differs, or the encoder cannot be loaded.
+    pub fn with_weights(&self, mut weights: NewWeights) -> Result<Self> {
+        let pipeline = self.parts.pipeline.with_weights(&|_, name| format!("{name}."), &mut weights)?;
+        weights.finish()?;
+        let parts = &self.parts;
+        Ok(Self::from_parts(Parts {
+            pipeline,
+            prompts: parts.prompts.clone(),
+            default_prompt_name: parts.default_prompt_name.clone(),
+            similarity: parts.similarity,
+            truncate_dim: parts.truncate_dim,
+            threads: parts.threads,
+            path: parts.path.clone(),
+            origin: parts.origin.clone(),
+            config: parts.config.clone(),
+            card: parts.card.clone(),
+            card_data: parts.card_data.clone(),
+        }))
     }
 
     /// Threads that one call may use.

@@ -1,5 +1,6 @@
 //! The contract of modules: what one is, where it lies, and what it is loaded with.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,13 +8,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows};
 
-use crate::files::ModuleWriter;
+use crate::files::{ModuleWriter, SavedTensor};
 use crate::input::PreparedText;
 use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
-use crate::{Error, Features, Result};
+use crate::{Error, Features, NewWeights, Result};
 
 /// One step of a model.
-pub trait Module: Debug + Send + Sync {
+///
+/// Whoever needs to know more about a module than this finds its type: `(module as &dyn Any).downcast_ref::<Pooling>()`.
+pub trait Module: Any + Debug + Send + Sync {
     /// Its row of [`crate::modules::MODULES`].
     fn kind(&self) -> &'static ModuleKind;
 
@@ -40,6 +43,21 @@ pub trait Module: Debug + Send + Sync {
     /// # Errors
     /// When a file cannot be written.
     fn save(&self, writer: &ModuleWriter) -> Result<()>;
+
+    /// Its weights under the names of its file, as the original's `state_dict()` has them. A transformer's are not among
+    /// them: they are its checkpoint's ([`crate::modules::Transformer::files`]).
+    ///
+    /// # Errors
+    /// When they cannot be read any more.
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        Ok(Vec::new())
+    }
+
+    /// The same module with new weights, which are taken out under their names, `path` before each.
+    ///
+    /// # Errors
+    /// When a shape differs, or an encoder cannot be loaded.
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>>;
 
     /// Which token rows it reads, so that the encoder can leave the others out.
     fn rows(&self) -> Rows {
@@ -87,6 +105,12 @@ pub trait InputModule: Module {
 
     /// Width of what it gives.
     fn width(&self) -> usize;
+
+    /// [`Module::with_weights`], still as a module that reads texts.
+    ///
+    /// # Errors
+    /// As there.
+    fn input_with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn InputModule>>;
 
     /// What runs inside, where there is an encoder.
     fn encoder(&self) -> Option<&EncoderInfo> {

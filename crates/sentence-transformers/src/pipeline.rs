@@ -3,7 +3,7 @@
 use st_encoder::{Pass, Rows};
 
 use crate::module::{Feature, InputModule, Module};
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 /// A module with its name in `modules.json`.
 #[derive(Debug)]
@@ -85,6 +85,18 @@ impl Pipeline {
         }
         let layers = rest.iter().any(|module| module.module.needed_layers().is_some());
         Ok(Self { input_name: input_name.into(), input, rest, dimension, width, layers })
+    }
+
+    /// The same modules with new weights. `path` says what stands before the names of a module's weights, by the module's
+    /// position and name.
+    pub(crate) fn with_weights(&self, path: &dyn Fn(usize, &str) -> String, weights: &mut NewWeights) -> Result<Self> {
+        let input = self.input.input_with_weights(&path(0, &self.input_name), weights)?;
+        let mut rest = Vec::with_capacity(self.rest.len());
+        for (position, NamedModule { name, module }) in self.rest.iter().enumerate() {
+            let module = module.with_weights(&path(position + 1, name), weights)?;
+            rest.push(NamedModule { name: name.clone(), module });
+        }
+        Self::new(self.input_name.clone(), input, rest)
     }
 
     /// The module that reads the texts of a task.

@@ -1,5 +1,6 @@
 //! [`ModuleWriter`]: what a module writes into its folder.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
@@ -15,15 +16,29 @@ pub struct ModuleWriter {
     folder: PathBuf,
 }
 
-/// A tensor to be saved: its name, its shape and its numbers, row-major.
-#[derive(Debug, Clone)]
+/// A tensor of a module: its name, its shape and its numbers, row-major.
+///
+/// ```
+/// use sentence_transformers::save::SavedTensor;
+///
+/// let tensor = SavedTensor::new("linear.weight", [1, 2], &[1.0, -1.0][..]);
+/// assert_eq!((tensor.name.as_ref(), tensor.shape.as_slice()), ("linear.weight", &[1, 2][..]));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
 pub struct SavedTensor<'a> {
     /// Name in the file.
-    pub name: &'a str,
+    pub name: Cow<'a, str>,
     /// Shape, outermost first.
     pub shape: Vec<usize>,
     /// The numbers.
-    pub data: &'a [f32],
+    pub data: Cow<'a, [f32]>,
+}
+
+impl<'a> SavedTensor<'a> {
+    /// A tensor; names and numbers may be owned or borrowed.
+    pub fn new(name: impl Into<Cow<'a, str>>, shape: impl Into<Vec<usize>>, data: impl Into<Cow<'a, [f32]>>) -> Self {
+        Self { name: name.into(), shape: shape.into(), data: data.into() }
+    }
 }
 
 impl ModuleWriter {
@@ -99,7 +114,7 @@ impl ModuleWriter {
         let mut views = Vec::with_capacity(tensors.len());
         for (tensor, bytes) in tensors.iter().zip(&bytes) {
             let view = TensorView::new(safetensors::Dtype::F32, tensor.shape.clone(), bytes).map_err(failed)?;
-            views.push((tensor.name, view));
+            views.push((tensor.name.as_ref(), view));
         }
         let file = safetensors::serialize(views, None).map_err(failed)?;
         self.bytes("model.safetensors", &file)

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::files::ModuleWriter;
 use crate::tokenizer::{Tokens, WhitespaceTokenizer};
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const BOW: ModuleKind = ModuleKind {
@@ -122,6 +122,10 @@ impl Module for BoW {
         writer.config("config.json", self.config())
     }
 
+    fn with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.clone()))
+    }
+
     fn config(&self) -> Map<String, Value> {
         let mut keys = self.table.keys();
         keys.insert("cumulative_term_frequency".into(), self.cumulative.into());
@@ -147,6 +151,10 @@ impl InputModule for BoW {
     fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens> {
         refuse_pair(BOW.name, second)?;
         Ok(Tokens::without_special(self.tokenizer.tokenize(first), 0))
+    }
+
+    fn input_with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn InputModule>> {
+        Ok(Box::new(self.clone()))
     }
 
     fn saved_in_root(&self) -> bool {

@@ -6,7 +6,7 @@ use st_encoder::{Pass, TensorSource, TokenEmbeddings, Weights};
 use super::dense::dot;
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::{ModuleWriter, SavedTensor};
-use crate::{Features, Result};
+use crate::{Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const CNN: ModuleKind = ModuleKind {
@@ -81,12 +81,7 @@ impl Cnn {
         for (number, size) in sizes.into_iter().enumerate() {
             let stored = read(format!("convs.{number}.weight"), &[channels, input, size])?;
             let bias = read(format!("convs.{number}.bias"), &[channels])?;
-            let mut weight = vec![0f32; stored.len()];
-            for (row, taps) in stored.chunks_exact(size).enumerate() {
-                for (tap, x) in taps.iter().enumerate() {
-                    weight[tap * channels * input + row] = *x;
-                }
-            }
+            let weight = into_taps(&stored, size);
             convolutions.push(Convolution { size, weight, bias });
         }
         Ok(Self { input, channels, convolutions })
@@ -115,6 +110,30 @@ impl Cnn {
     }
 }
 
+/// From `[channels, input, size]`, as files have it, to `[size, channels, input]`.
+fn into_taps(stored: &[f32], size: usize) -> Vec<f32> {
+    let mut weight = vec![0f32; stored.len()];
+    let rows = stored.len() / size;
+    for (row, taps) in stored.chunks_exact(size).enumerate() {
+        for (tap, x) in taps.iter().enumerate() {
+            weight[tap * rows + row] = *x;
+        }
+    }
+    weight
+}
+
+/// The way back.
+fn from_taps(weight: &[f32], size: usize) -> Vec<f32> {
+    let mut stored = vec![0f32; weight.len()];
+    let rows = weight.len() / size;
+    for (row, taps) in stored.chunks_exact_mut(size).enumerate() {
+        for (tap, x) in taps.iter_mut().enumerate() {
+            *x = weight[tap * rows + row];
+        }
+    }
+    stored
+}
+
 impl Module for Cnn {
     fn kind(&self) -> &'static ModuleKind {
         &CNN
@@ -141,20 +160,31 @@ impl Module for Cnn {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config(CONFIG_FILE, self.config())?;
-        let mut named = Vec::new();
+        writer.tensors(&self.tensors()?)
+    }
+
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        let mut tensors = Vec::new();
         for (number, Convolution { size, weight, bias }) in self.convolutions.iter().enumerate() {
-            let mut stored = vec![0f32; weight.len()];
-            for (row, taps) in stored.chunks_exact_mut(*size).enumerate() {
-                for (tap, x) in taps.iter_mut().enumerate() {
-                    *x = weight[tap * self.channels * self.input + row];
-                }
-            }
-            named.push((format!("convs.{number}.weight"), vec![self.channels, self.input, *size], stored));
-            named.push((format!("convs.{number}.bias"), vec![self.channels], bias.clone()));
+            let shape = [self.channels, self.input, *size];
+            tensors.push(SavedTensor::new(format!("convs.{number}.weight"), shape, from_taps(weight, *size)));
+            tensors.push(SavedTensor::new(format!("convs.{number}.bias"), [self.channels], &bias[..]));
         }
-        let tensors: Vec<SavedTensor<'_>> =
-            named.iter().map(|(name, shape, data)| SavedTensor { name, shape: shape.clone(), data }).collect();
-        writer.tensors(&tensors)
+        Ok(tensors)
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        let mut new = self.clone();
+        for (number, convolution) in new.convolutions.iter_mut().enumerate() {
+            let shape = [self.channels, self.input, convolution.size];
+            if let Some(numbers) = weights.take(&format!("{path}convs.{number}.weight"), &shape)? {
+                convolution.weight = into_taps(&numbers, convolution.size);
+            }
+            if let Some(numbers) = weights.take(&format!("{path}convs.{number}.bias"), &shape[..1])? {
+                convolution.bias = numbers;
+            }
+        }
+        Ok(Box::new(new))
     }
 
     fn config(&self) -> Map<String, Value> {

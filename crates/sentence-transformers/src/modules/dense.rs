@@ -5,7 +5,7 @@ use st_vectors::Embeddings;
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::{ModuleWriter, SavedTensor};
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const DENSE: ModuleKind = ModuleKind {
@@ -14,6 +14,10 @@ pub(super) const DENSE: ModuleKind = ModuleKind {
     type_path: "sentence_transformers.models.Dense",
     load: Loader::Inner(|folder| Ok(Box::new(Dense::load(folder)?))),
 };
+
+/// Names of the weights.
+const WEIGHT: &str = "linear.weight";
+const BIAS: &str = "linear.bias";
 
 /// `y = activation(x·Wᵀ + b)`.
 ///
@@ -194,8 +198,8 @@ impl Dense {
         let read = |name: &str, shape: &[usize]| -> Result<Vec<f32>> {
             Ok(weights.tensor(&TensorSource::whole(name), shape)?.to_f32()?.into_owned())
         };
-        let weight = read("linear.weight", &[out_features, in_features])?;
-        let bias = if has_bias { Some(read("linear.bias", &[out_features])?) } else { None };
+        let weight = read(WEIGHT, &[out_features, in_features])?;
+        let bias = if has_bias { Some(read(BIAS, &[out_features])?) } else { None };
         Self::new(in_features, out_features, weight, bias, activation)
     }
 
@@ -249,12 +253,25 @@ impl Module for Dense {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config("config.json", self.config())?;
-        let shape = vec![self.out_features, self.in_features];
-        let mut tensors = vec![SavedTensor { name: "linear.weight", shape, data: &self.weight }];
+        writer.tensors(&self.tensors()?)
+    }
+
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        let mut tensors = vec![SavedTensor::new(WEIGHT, [self.out_features, self.in_features], &self.weight[..])];
         if let Some(bias) = &self.bias {
-            tensors.push(SavedTensor { name: "linear.bias", shape: vec![self.out_features], data: bias });
+            tensors.push(SavedTensor::new(BIAS, [self.out_features], &bias[..]));
         }
-        writer.tensors(&tensors)
+        Ok(tensors)
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        let shape = [self.out_features, self.in_features];
+        let weight = weights.take_or(&format!("{path}{WEIGHT}"), &shape, &self.weight)?;
+        let bias = match &self.bias {
+            None => None,
+            Some(bias) => Some(weights.take_or(&format!("{path}{BIAS}"), &shape[..1], bias)?),
+        };
+        Ok(Box::new(Self { weight, bias, ..*self }))
     }
 
     fn config(&self) -> serde_json::Map<String, serde_json::Value> {

@@ -4,7 +4,7 @@ use st_encoder::Pass;
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::ModuleWriter;
-use crate::{Features, Result};
+use crate::{Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const DROPOUT: ModuleKind = ModuleKind {
@@ -79,6 +79,10 @@ impl Module for Dropout {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config("config.json", self.config())
+    }
+
+    fn with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(*self))
     }
 
     fn config(&self) -> serde_json::Map<String, serde_json::Value> {

@@ -4,7 +4,7 @@ use st_encoder::{Pass, TensorSource, Weights};
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::{ModuleWriter, SavedTensor};
-use crate::{Features, Result};
+use crate::{Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const LAYER_NORM: ModuleKind = ModuleKind {
@@ -97,11 +97,19 @@ impl Module for LayerNorm {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config("config.json", self.config())?;
-        let shape = || vec![self.dimension()];
-        writer.tensors(&[
-            SavedTensor { name: "norm.weight", shape: shape(), data: &self.weight },
-            SavedTensor { name: "norm.bias", shape: shape(), data: &self.bias },
-        ])
+        writer.tensors(&self.tensors()?)
+    }
+
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        let tensor = |name, data| SavedTensor::new(name, [self.dimension()], data);
+        Ok(vec![tensor("norm.weight", &self.weight[..]), tensor("norm.bias", &self.bias[..])])
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        let shape = [self.dimension()];
+        let weight = weights.take_or(&format!("{path}norm.weight"), &shape, &self.weight)?;
+        let bias = weights.take_or(&format!("{path}norm.bias"), &shape, &self.bias)?;
+        Ok(Box::new(Self { weight, bias }))
     }
 
     fn config(&self) -> serde_json::Map<String, serde_json::Value> {

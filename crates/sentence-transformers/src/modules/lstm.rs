@@ -6,7 +6,7 @@ use st_encoder::{Pass, TensorSource, TokenEmbeddings, Weights};
 use super::dense::dot;
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::{ModuleWriter, SavedTensor};
-use crate::{Features, Result};
+use crate::{Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const LSTM: ModuleKind = ModuleKind {
@@ -67,6 +67,30 @@ fn tensor_name(tensor: &str, layer: usize, reverse: bool) -> String {
 }
 
 impl Lstm {
+    /// Components of the state of one direction.
+    #[must_use]
+    pub fn hidden(&self) -> usize {
+        self.hidden
+    }
+
+    /// Number of layers.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Whether a second direction reads the text from its end.
+    #[must_use]
+    pub fn is_bidirectional(&self) -> bool {
+        self.bidirectional
+    }
+
+    /// Probability of dropout between layers, in training.
+    #[must_use]
+    pub fn dropout(&self) -> f64 {
+        self.dropout.as_f64().unwrap_or(0.0)
+    }
+
     fn load(folder: &ModuleFolder) -> Result<Self> {
         let mut config = ModuleConfig::read(folder.file(CONFIG_FILE))?;
         let input = config.size(&["word_embedding_dimension", "embedding_dimension"])?;
@@ -116,6 +140,17 @@ impl Lstm {
 }
 
 impl Direction {
+    /// The numbers, in the order of [`TENSORS`].
+    fn data(&self) -> [&[f32]; 4] {
+        [&self.weight_ih, &self.weight_hh, &self.bias_ih, &self.bias_hh]
+    }
+
+    /// The shapes, in the order of [`TENSORS`].
+    fn shapes(&self, hidden: usize) -> [Vec<usize>; 4] {
+        let gates = 4 * hidden;
+        [vec![gates, self.input], vec![gates, hidden], vec![gates], vec![gates]]
+    }
+
     fn read(weights: &Weights, layer: usize, reverse: bool, input: usize, hidden: usize) -> Result<Self> {
         let gates = 4 * hidden;
         let read = |tensor: &str, shape: &[usize]| -> Result<Vec<f32>> {
@@ -182,20 +217,37 @@ impl Module for Lstm {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config(CONFIG_FILE, self.config())?;
-        let gates = 4 * self.hidden;
-        let mut named = Vec::new();
+        writer.tensors(&self.tensors()?)
+    }
+
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        let mut tensors = Vec::new();
         for (layer, directions) in self.layers.iter().enumerate() {
             for (number, direction) in directions.iter().enumerate() {
-                let data = [&direction.weight_ih, &direction.weight_hh, &direction.bias_ih, &direction.bias_hh];
-                let shapes = [vec![gates, direction.input], vec![gates, self.hidden], vec![gates], vec![gates]];
-                for ((tensor, data), shape) in TENSORS.iter().zip(data).zip(shapes) {
-                    named.push((tensor_name(tensor, layer, number == 1), shape, data));
+                for ((tensor, data), shape) in TENSORS.iter().zip(direction.data()).zip(direction.shapes(self.hidden)) {
+                    tensors.push(SavedTensor::new(tensor_name(tensor, layer, number == 1), shape, data));
                 }
             }
         }
-        let tensors: Vec<SavedTensor<'_>> =
-            named.iter().map(|(name, shape, data)| SavedTensor { name, shape: shape.clone(), data }).collect();
-        writer.tensors(&tensors)
+        Ok(tensors)
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        let mut new = self.clone();
+        for (layer, directions) in new.layers.iter_mut().enumerate() {
+            for (number, direction) in directions.iter_mut().enumerate() {
+                let shapes = direction.shapes(self.hidden);
+                let Direction { weight_ih, weight_hh, bias_ih, bias_hh, .. } = direction;
+                for ((tensor, data), shape) in TENSORS.iter().zip([weight_ih, weight_hh, bias_ih, bias_hh]).zip(shapes)
+                {
+                    let name = format!("{path}{}", tensor_name(tensor, layer, number == 1));
+                    if let Some(numbers) = weights.take(&name, &shape)? {
+                        *data = numbers;
+                    }
+                }
+            }
+        }
+        Ok(Box::new(new))
     }
 
     fn config(&self) -> Map<String, Value> {

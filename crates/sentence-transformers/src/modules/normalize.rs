@@ -4,7 +4,7 @@ use st_encoder::Pass;
 
 use super::{Dataflow, Feature, Loader, Module, ModuleKind};
 use crate::files::ModuleWriter;
-use crate::{Features, Result};
+use crate::{Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const NORMALIZE: ModuleKind = ModuleKind {
@@ -48,6 +48,10 @@ impl Module for Normalize {
 
     fn save(&self, _: &ModuleWriter) -> Result<()> {
         Ok(())
+    }
+
+    fn with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(*self))
     }
 
     fn config(&self) -> serde_json::Map<String, serde_json::Value> {

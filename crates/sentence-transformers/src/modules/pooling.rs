@@ -7,7 +7,7 @@ use st_vectors::Embeddings;
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::ModuleWriter;
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const POOLING: ModuleKind = ModuleKind {
@@ -241,6 +241,10 @@ impl Module for Pooling {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config("config.json", self.config())
+    }
+
+    fn with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.clone()))
     }
 
     fn config(&self) -> serde_json::Map<String, serde_json::Value> {

@@ -4,7 +4,7 @@ mod model2vec;
 mod table;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value};
@@ -16,10 +16,10 @@ use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, Module
 use crate::files::{ModuleWriter, SavedTensor};
 use crate::input::PreparedText;
 use crate::tokenizer::{Side, TextTokenizer, TokenizerOptions, Tokens, WordMemory, longest_first};
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 use model2vec::Model2Vec;
-use table::Table;
+use table::{TABLE_NAMES, Table};
 
 /// The row of [`super::MODULES`].
 pub(super) const STATIC_EMBEDDING: ModuleKind = ModuleKind {
@@ -29,6 +29,8 @@ pub(super) const STATIC_EMBEDDING: ModuleKind = ModuleKind {
     load: Loader::Input(|folder, context| Ok(Box::new(StaticEmbedding::load(folder, context)?))),
 };
 
+/// Name of the table in files that are written.
+const TABLE: &str = TABLE_NAMES[0];
 /// A micro-batch of a module that computes next to nothing per token.
 const MICRO_BATCH: usize = 16_384;
 /// Room for tokens that a thread keeps between texts.
@@ -80,14 +82,14 @@ const KEPT_TOKENS: usize = 1 << 16;
 /// Tulkens and Thomas van Dongen, Minish Lab).
 #[derive(Debug)]
 pub struct StaticEmbedding {
-    tokenizer: TextTokenizer,
+    tokenizer: Arc<TextTokenizer>,
     table: Table,
     folder: PathBuf,
     /// The truncation that `tokenizer.json` stores.
     stored: Option<(usize, Side)>,
     max_seq_length: Option<usize>,
     /// The rules of a folder of model2vec.
-    rules: Option<Model2Vec>,
+    rules: Option<Arc<Model2Vec>>,
     /// What threads need while they embed, kept for the next. There are never more than threads at once.
     workspaces: Mutex<Vec<Workspace>>,
 }
@@ -107,7 +109,7 @@ impl StaticEmbedding {
     pub fn load(folder: &ModuleFolder, context: &InputContext) -> Result<Self> {
         refuse_options(context)?;
         let path = folder.folder();
-        let tokenizer = TextTokenizer::load_as_is(&path)?;
+        let tokenizer = Arc::new(TextTokenizer::load_as_is(&path)?);
         let table = Table::open(&path)?;
         let stored = tokenizer.stored_truncation();
         let max_seq_length = context.max_seq_length;
@@ -122,8 +124,20 @@ impl StaticEmbedding {
         let (rules, config) = model2vec::read(&folder, &config)?;
         module.stored = None;
         module.max_seq_length = context.max_seq_length.or(config.max_length);
-        module.rules = Some(rules);
+        module.rules = Some(Arc::new(rules));
         Ok(Some((module, config.normalize)))
+    }
+
+    /// The same module with a new table, when there is one.
+    fn with_table(&self, path: &str, weights: &mut NewWeights) -> Result<Self> {
+        let shape = [self.table.tokens(), self.table.width()];
+        let table = match weights.take(&format!("{path}{TABLE}"), &shape)? {
+            Some(numbers) => Table::of_numbers(&self.folder, shape, &numbers)?,
+            None => self.table.clone(),
+        };
+        let (tokenizer, rules) = (Arc::clone(&self.tokenizer), self.rules.clone());
+        let (folder, stored, max_seq_length) = (self.folder.clone(), self.stored, self.max_seq_length);
+        Ok(Self { tokenizer, table, folder, stored, max_seq_length, rules, workspaces: Mutex::default() })
     }
 
     /// Fills the workspace with the tokens that count; returns how many were cut off.
@@ -237,28 +251,36 @@ impl Module for StaticEmbedding {
     /// Tables of floating-point numbers are saved in their type; others as the 32-bit floats that they stand for, so that
     /// the original reads them too.
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
-        let shape = vec![self.table.tokens(), self.table.width()];
         let plain = self.table.plain().and_then(|(data_type, bytes)| Some((stored_type(data_type)?, bytes)));
         match plain {
             Some((data_type, bytes)) => {
+                let shape = vec![self.table.tokens(), self.table.width()];
                 let view = TensorView::new(data_type, shape, bytes);
-                let file = view.and_then(|view| safetensors::serialize([("embedding.weight", view)], None));
+                let file = view.and_then(|view| safetensors::serialize([(TABLE, view)], None));
                 let file = file.map_err(|error| {
                     Error::new(ErrorKind::Weights, "the table cannot be written").with_source(error)
                 })?;
                 writer.bytes("model.safetensors", &file)?;
             }
-            None => {
-                let mut data = vec![0f32; self.table.tokens() * self.table.width()];
-                let numbers = self.table.numbers()?;
-                for (token, row) in (0u32..).zip(data.chunks_exact_mut(self.table.width())) {
-                    self.table.mean(&numbers, &[token], row)?;
-                }
-                writer.tensors(&[SavedTensor { name: "embedding.weight", shape, data: &data }])?;
-            }
+            None => writer.tensors(&self.tensors()?)?,
         }
         writer.copy(&self.folder.join("tokenizer.json"))?;
         Ok(())
+    }
+
+    /// One vector per token, as 32-bit floats, whatever the file has.
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        let shape = [self.table.tokens(), self.table.width()];
+        let mut data = vec![0f32; shape[0] * shape[1]];
+        let numbers = self.table.numbers()?;
+        for (token, row) in (0u32..).zip(data.chunks_exact_mut(shape[1])) {
+            self.table.mean(&numbers, &[token], row)?;
+        }
+        Ok(vec![SavedTensor::new(TABLE, shape, data)])
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.with_table(path, weights)?))
     }
 
     fn config(&self) -> Map<String, Value> {
@@ -289,6 +311,10 @@ impl InputModule for StaticEmbedding {
 
     fn set_max_seq_length(&mut self, length: Option<usize>) {
         self.max_seq_length = length;
+    }
+
+    fn input_with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn InputModule>> {
+        Ok(Box::new(self.with_table(path, weights)?))
     }
 
     fn strips(&self) -> bool {

@@ -1,14 +1,17 @@
 //! [`Transformer`]: tokenizer and encoder.
 
-use std::path::{Path, PathBuf};
+mod checkpoint;
 
-use st_encoder::{Encoder, EncoderFiles, EncoderInfo, Pass};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use st_encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass};
 
 use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::ModuleWriter;
 use crate::files::read_json;
 use crate::tokenizer::{TextTokenizer, Tokens};
-use crate::{Features, Result};
+use crate::{Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const TRANSFORMER: ModuleKind = ModuleKind {
@@ -74,18 +77,46 @@ fn shards(folder: &Path) -> Vec<PathBuf> {
 /// `sentence_bert_config.json` with `max_seq_length` and `do_lower_case`.
 #[derive(Debug)]
 pub struct Transformer {
-    tokenizer: TextTokenizer,
-    encoder: Box<dyn Encoder>,
+    tokenizer: Arc<TextTokenizer>,
+    encoder: Arc<dyn Encoder>,
     max_seq_length: Option<usize>,
     lower_case: bool,
-    folder: Option<PathBuf>,
+    source: Option<EncoderSource>,
+}
+
+/// What an encoder was loaded from, and how.
+#[derive(Debug, Clone)]
+struct EncoderSource {
+    files: EncoderFiles,
+    backend: Arc<dyn Backend>,
+    options: EncoderOptions,
 }
 
 impl Transformer {
     /// A transformer of the given parts.
     #[must_use]
     pub fn new(tokenizer: TextTokenizer, encoder: Box<dyn Encoder>, max_seq_length: Option<usize>) -> Self {
-        Self { tokenizer, encoder, max_seq_length, lower_case: false, folder: None }
+        let (tokenizer, encoder) = (Arc::new(tokenizer), Arc::from(encoder));
+        Self { tokenizer, encoder, max_seq_length, lower_case: false, source: None }
+    }
+
+    /// The folder's configuration and weights; `None` for a transformer that was made in memory.
+    #[must_use]
+    pub fn files(&self) -> Option<&EncoderFiles> {
+        self.source.as_ref().map(|source| &source.files)
+    }
+
+    /// The same transformer with new weights, when there are any.
+    fn with_new(&self, path: &str, weights: &mut NewWeights) -> Result<Self> {
+        let (mut encoder, mut source) = (Arc::clone(&self.encoder), self.source.clone());
+        if let Some(source) = &mut source
+            && let Some(bytes) = checkpoint::with_new(&source.files, path, weights)?
+        {
+            source.files = source.files.clone().with_weights(bytes);
+            encoder = Arc::from(source.backend.load(&source.files, &source.options)?);
+        }
+        let (tokenizer, max_seq_length) = (Arc::clone(&self.tokenizer), self.max_seq_length);
+        Ok(Self { tokenizer, encoder, max_seq_length, lower_case: self.lower_case, source })
     }
 
     /// Reads a transformer folder, with or without `sentence_bert_config.json`.
@@ -106,15 +137,17 @@ impl Transformer {
             crate::Error::new(crate::ErrorKind::Tokenizer, "the tokenizer's files made their parser fail")
                 .with_path(folder.file("tokenizer.json"))
         })??;
-        let encoder = encoder?;
+        let encoder: Arc<dyn Encoder> = Arc::from(encoder?);
         let max_seq_length = context.max_seq_length.or(settings.max_seq_length).or_else(|| {
             match (encoder.info().max_sequence, tokenizer.model_max_length()) {
                 (Some(positions), Some(length)) => Some(positions.min(length)),
                 _ => None,
             }
         });
-        let folder = Some(folder.folder());
-        Ok(Self { tokenizer, encoder, max_seq_length, lower_case: settings.lower_case, folder })
+        let (backend, options) = (Arc::clone(&context.backend), context.encoder.clone());
+        let source = Some(EncoderSource { files, backend, options });
+        let (tokenizer, lower_case) = (Arc::new(tokenizer), settings.lower_case);
+        Ok(Self { tokenizer, encoder, max_seq_length, lower_case, source })
     }
 }
 
@@ -173,6 +206,19 @@ fn refuse_adapters(folder: &ModuleFolder) -> Result<()> {
     }
 }
 
+/// Writes `config.json` with the data type that new weights are saved in, where it names one.
+fn save_config(files: &EncoderFiles, writer: &ModuleWriter) -> Result<()> {
+    let mut config = files.config().clone();
+    let mut changed = false;
+    for key in ["torch_dtype", "dtype"] {
+        if let Some(value) = config.get_mut(key).filter(|value| value.as_str().is_some_and(|name| name != "float32")) {
+            *value = "float32".into();
+            changed = true;
+        }
+    }
+    if changed { writer.json(SAVED_FILES[0], &config, 2) } else { Ok(()) }
+}
+
 impl Module for Transformer {
     fn kind(&self) -> &'static ModuleKind {
         &TRANSFORMER
@@ -195,13 +241,22 @@ impl Module for Transformer {
     }
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
-        let Some(folder) = &self.folder else {
+        let Some(EncoderSource { files, .. }) = &self.source else {
             return Err(crate::Error::new(
                 crate::ErrorKind::Unsupported,
                 "a transformer that was made in memory has no files to save",
             )
             .with_hint("save the encoder's weights and the tokenizer's files yourself"));
         };
+        let folder = files.folder();
+        if let Some(bytes) = files.held_weights() {
+            for name in SAVED_FILES {
+                writer.copy(&folder.join(name))?;
+            }
+            save_config(files, writer)?;
+            writer.bytes(WEIGHT_FILES[0], bytes)?;
+            return writer.config(CONFIG_FILES[0], self.config());
+        }
         let mut weights = SHARD_INDEXES.iter().any(|name| folder.join(name).is_file());
         for name in SAVED_FILES.iter().chain(&SHARD_INDEXES).chain(&WEIGHT_FILES) {
             weights |= writer.copy(&folder.join(name))? && WEIGHT_FILES.contains(name);
@@ -214,6 +269,10 @@ impl Module for Transformer {
             return Err(crate::Error::new(crate::ErrorKind::NotFound, message).with_path(folder));
         }
         writer.config(CONFIG_FILES[0], self.config())
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.with_new(path, weights)?))
     }
 
     fn config(&self) -> serde_json::Map<String, serde_json::Value> {
@@ -231,6 +290,10 @@ impl InputModule for Transformer {
 
     fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens> {
         self.tokenizer.encode(first, second, self.max_seq_length.or(self.tokenizer.model_max_length()))
+    }
+
+    fn input_with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn InputModule>> {
+        Ok(Box::new(self.with_new(path, weights)?))
     }
 
     fn max_seq_length(&self) -> Option<usize> {

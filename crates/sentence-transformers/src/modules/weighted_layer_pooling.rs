@@ -5,7 +5,7 @@ use st_encoder::{Pass, TensorSource, TokenEmbeddings, Weights};
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::{ModuleWriter, SavedTensor};
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const WEIGHTED_LAYER_POOLING: ModuleKind = ModuleKind {
@@ -52,6 +52,12 @@ impl WeightedLayerPooling {
             return Err(Error::new(ErrorKind::Argument, message));
         }
         Ok(Self { dimension, layer_start, weights })
+    }
+
+    /// The first of the hidden states that take part, counted from 0, the embeddings'.
+    #[must_use]
+    pub fn layer_start(&self) -> usize {
+        self.layer_start
     }
 
     fn load(folder: &ModuleFolder) -> Result<Self> {
@@ -107,8 +113,16 @@ impl Module for WeightedLayerPooling {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config("config.json", self.config())?;
-        let shape = vec![self.weights.len()];
-        writer.tensors(&[SavedTensor { name: "layer_weights", shape, data: &self.weights }])
+        writer.tensors(&self.tensors()?)
+    }
+
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        Ok(vec![SavedTensor::new("layer_weights", [self.weights.len()], &self.weights[..])])
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        let new = weights.take_or(&format!("{path}layer_weights"), &[self.weights.len()], &self.weights)?;
+        Ok(Box::new(Self::new(self.dimension, self.layer_start, new)?))
     }
 
     fn config(&self) -> Map<String, Value> {

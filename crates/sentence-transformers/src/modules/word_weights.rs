@@ -5,7 +5,7 @@ use st_encoder::{Pass, TokenEmbeddings};
 
 use super::{Dataflow, Feature, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::ModuleWriter;
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 /// The row of [`super::MODULES`].
 pub(super) const WORD_WEIGHTS: ModuleKind = ModuleKind {
@@ -171,6 +171,10 @@ impl Module for WordWeights {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config("config.json", self.config())
+    }
+
+    fn with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.clone()))
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -6,9 +6,9 @@ use st_encoder::Pass;
 use crate::files::ModuleWriter;
 use crate::modules::{Dataflow, Feature, Module, ModuleFolder, ModuleKind};
 use crate::pipeline::NamedModule;
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
-use super::routes::{Routes, Structure};
+use super::routes::{Routes, Structure, weight_path};
 use super::{ROUTER, later};
 
 /// A [`super::Router`] behind other modules: it sends on what they made, to modules that the task chooses. The usual case
@@ -84,6 +84,19 @@ impl InnerRouter {
         Ok(Self { routes, flow, takes })
     }
 
+    /// The names of the routes and their modules, in order.
+    pub fn routes(&self) -> impl Iterator<Item = (&str, &[NamedModule])> {
+        self.routes.iter().map(|(name, modules)| (name, modules.as_slice()))
+    }
+
+    /// The route of a task, with its name; without a task, the default route.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn route_of(&self, task: Option<&str>) -> Result<(&str, &[NamedModule])> {
+        self.routes.find(task).map(|(name, modules)| (name, modules.as_slice()))
+    }
+
     pub(super) fn load(folder: &ModuleFolder) -> Result<Self> {
         let structure = Structure::read(folder)?;
         let path = structure.path();
@@ -140,6 +153,17 @@ impl Module for InnerRouter {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         self.routes.save(writer, |modules| modules.iter().map(|module| module.module.as_ref()))
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        let routes = self.routes.map(|route, modules| {
+            let one = |(at, NamedModule { name, module }): (usize, &NamedModule)| {
+                let module = module.with_weights(&weight_path(path, route, at), weights)?;
+                Ok(NamedModule { name: name.clone(), module })
+            };
+            modules.iter().enumerate().map(one).collect()
+        })?;
+        Ok(Box::new(Self::of_routes(routes)?))
     }
 
     fn config(&self) -> Map<String, Value> {

@@ -12,10 +12,10 @@ use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, Module
 use crate::files::ModuleWriter;
 use crate::pipeline::{Goal, NamedModule, Pipeline};
 use crate::tokenizer::{TextTokenizer, Tokens};
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 pub use inner::InnerRouter;
-use routes::{Part, Routes, Structure};
+use routes::{Part, Routes, Structure, weight_path};
 
 /// The row of [`super::MODULES`].
 pub(super) const ROUTER: ModuleKind = ModuleKind {
@@ -125,6 +125,20 @@ impl Router {
         Self::of_routes(routes)
     }
 
+    /// The route of a task, with its name; without a task, the default route.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn route_of(&self, task: Option<&str>) -> Result<(&str, &Pipeline)> {
+        self.routes.find(task)
+    }
+
+    fn with_new(&self, path: &str, weights: &mut NewWeights) -> Result<Self> {
+        Self::of_routes(
+            self.routes.map(|name, route| route.with_weights(&|at, _| weight_path(path, name, at), weights))?,
+        )
+    }
+
     /// The names of the routes and their pipelines, in order.
     pub fn routes(&self) -> impl Iterator<Item = (&str, &Pipeline)> {
         self.routes.iter()
@@ -180,6 +194,10 @@ impl Module for Router {
         self.routes.save(writer, |route| route.modules().map(|(_, module)| module))
     }
 
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.with_new(path, weights)?))
+    }
+
     fn config(&self) -> Map<String, Value> {
         self.routes.config()
     }
@@ -214,6 +232,10 @@ impl InputModule for Router {
 
     fn encoder(&self) -> Option<&EncoderInfo> {
         self.routes.iter().find_map(|(_, route)| route.input().encoder())
+    }
+
+    fn input_with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn InputModule>> {
+        Ok(Box::new(self.with_new(path, weights)?))
     }
 
     fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens> {

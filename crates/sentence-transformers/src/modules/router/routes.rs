@@ -84,6 +84,16 @@ impl<T> Routes<T> {
         })
     }
 
+    /// The same routes with other modules, made from each route's name and modules.
+    pub(super) fn map(&self, mut new: impl FnMut(&str, &T) -> Result<T>) -> Result<Self> {
+        let route = |(name, route): &(String, T)| Ok((name.clone(), new(name, route)?));
+        Ok(Self {
+            routes: self.routes.iter().map(route).collect::<Result<_>>()?,
+            default_route: self.default_route.clone(),
+            allow_empty_key: self.allow_empty_key,
+        })
+    }
+
     pub(super) fn config(&self) -> Map<String, Value> {
         let mut keys = Map::new();
         keys.insert("default_route".into(), self.default_route.as_deref().into());
@@ -114,6 +124,11 @@ impl<T> Routes<T> {
         keys.insert("parameters".into(), self.config().into());
         writer.config(CONFIG_FILE, keys)
     }
+}
+
+/// What stands before the name of a weight of a route's module, by the module's position.
+pub(super) fn weight_path(path: &str, route: &str, position: usize) -> String {
+    format!("{path}sub_modules.{route}.{position}.")
 }
 
 /// A module of a route, as the configuration names it.

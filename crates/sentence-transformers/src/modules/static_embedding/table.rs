@@ -1,8 +1,10 @@
 //! [`Table`]: one row of numbers per token, memory-mapped, summed row by row.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use half::{bf16, f16};
+use safetensors::tensor::{Dtype, TensorView};
 use st_encoder::{DataType, TensorSource, Weights};
 use st_native::{RowElement, RowSum};
 
@@ -14,9 +16,9 @@ pub(super) const TABLE_NAMES: [&str; 2] = ["embedding.weight", "embeddings"];
 const BLOCK: usize = 32;
 
 /// A table of token vectors `[rows, width]`, with a row number and a weight per token where the file has them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Table {
-    weights: Weights,
+    weights: Arc<Weights>,
     name: &'static str,
     elements: Elements,
     rows: usize,
@@ -29,7 +31,7 @@ pub(super) struct Table {
 }
 
 /// Where the numbers are and what they are.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Elements {
     /// In the mapped file, aligned.
     F32,
@@ -37,7 +39,7 @@ enum Elements {
     BF16,
     I8,
     /// Converted when the table was read: double precision, or not aligned in the file.
-    Converted(Vec<f32>),
+    Converted(Arc<[f32]>),
 }
 
 /// A table's numbers.
@@ -51,7 +53,19 @@ pub(super) enum Numbers<'a> {
 impl Table {
     /// Reads the table of a folder. `embeddings` may hold 8-bit integers, and `mapping` and `weights` may lie beside it.
     pub(super) fn open(folder: &Path) -> Result<Self> {
-        let weights = Weights::open(folder)?;
+        Self::of_weights(Weights::open(folder)?)
+    }
+
+    /// A table of new numbers, `[rows, width]`; `folder` stands in messages.
+    pub(super) fn of_numbers(folder: &Path, shape: [usize; 2], numbers: &[f32]) -> Result<Self> {
+        let failed = |error| Error::new(ErrorKind::Weights, "the new table is too large").with_source(error);
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        let view = TensorView::new(Dtype::F32, shape.to_vec(), &bytes).map_err(failed)?;
+        let file = safetensors::serialize([(TABLE_NAMES[0], view)], None).map_err(failed)?;
+        Self::of_weights(Weights::from_bytes(folder, Arc::new(file))?)
+    }
+
+    fn of_weights(weights: Weights) -> Result<Self> {
         let path = weights.path().to_path_buf();
         let damaged =
             |message: String| Error::new(ErrorKind::Weights, format!("{}: {message}", path.display())).with_path(&path);
@@ -81,7 +95,7 @@ impl Table {
             Elements::BF16
         } else {
             let tensor = weights.tensor(&TensorSource::whole(name), &[rows, width])?;
-            Elements::Converted(tensor.to_f32()?.into_owned())
+            Elements::Converted(tensor.to_f32()?.into_owned().into())
         };
         let mapping = match weights.raw("mapping") {
             None => None,
@@ -107,6 +121,7 @@ impl Table {
                 Some(tensor.to_f32()?.into_owned())
             }
         };
+        let weights = Arc::new(weights);
         Ok(Self { weights, name, elements, rows, width, mapping, factors, kernel: RowSum::detect() })
     }
 

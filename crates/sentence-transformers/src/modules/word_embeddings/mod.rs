@@ -13,7 +13,7 @@ use super::{
 };
 use crate::files::{ModuleWriter, SavedTensor};
 use crate::tokenizer::{Tokens, WordTokenizer};
-use crate::{Error, ErrorKind, Features, Result};
+use crate::{Error, ErrorKind, Features, NewWeights, Result};
 
 pub use text_file::TextFileOptions;
 
@@ -27,6 +27,8 @@ pub(super) const WORD_EMBEDDINGS: ModuleKind = ModuleKind {
 
 /// The configuration file.
 const CONFIG_FILE: &str = "wordembedding_config.json";
+/// Name of the table.
+const TABLE: &str = "emb_layer.weight";
 /// The original's default, which is as good as no limit.
 const MAX_SEQ_LENGTH: usize = 1_000_000;
 
@@ -111,9 +113,8 @@ impl WordEmbeddings {
         config.finish()?;
         let tokenizer = WordTokenizer::load(&class, &folder.folder())?;
         let weights = Weights::open(&folder.folder())?;
-        let name = "emb_layer.weight";
-        let shape = weights.shape_of(name).unwrap_or(&[0, 0]).to_vec();
-        let table = weights.tensor(&TensorSource::whole(name), &shape)?;
+        let shape = weights.shape_of(TABLE).unwrap_or(&[0, 0]).to_vec();
+        let table = weights.tensor(&TensorSource::whole(TABLE), &shape)?;
         if table.data_type() != DataType::F32 {
             log::info!("word vectors of {} are read as float32", folder.folder().display());
         }
@@ -121,6 +122,21 @@ impl WordEmbeddings {
         let module = Self::new(tokenizer, table.to_f32()?.into_owned(), width)
             .map_err(|error| Error::config(&folder.file(CONFIG_FILE), error))?;
         Ok(Self { update_embeddings, max_seq_length: context.max_seq_length.or(max_seq_length), ..module })
+    }
+
+    /// Whether training changes the vectors.
+    #[must_use]
+    pub fn updates_embeddings(&self) -> bool {
+        self.update_embeddings
+    }
+
+    fn shape(&self) -> [usize; 2] {
+        [self.table.len() / self.width, self.width]
+    }
+
+    fn with_table(&self, path: &str, weights: &mut NewWeights) -> Result<Self> {
+        let table = weights.take_or(&format!("{path}{TABLE}"), &self.shape(), &self.table)?;
+        Ok(Self { table, tokenizer: self.tokenizer.clone(), ..*self })
     }
 
     /// The tokenizer.
@@ -161,9 +177,16 @@ impl Module for WordEmbeddings {
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
         writer.config(CONFIG_FILE, self.config())?;
-        let shape = vec![self.table.len() / self.width, self.width];
-        writer.tensors(&[SavedTensor { name: "emb_layer.weight", shape, data: &self.table }])?;
+        writer.tensors(&self.tensors()?)?;
         self.tokenizer.save(writer)
+    }
+
+    fn tensors(&self) -> Result<Vec<SavedTensor<'_>>> {
+        Ok(vec![SavedTensor::new(TABLE, self.shape(), &self.table[..])])
+    }
+
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.with_table(path, weights)?))
     }
 
     fn config(&self) -> Map<String, Value> {
@@ -192,6 +215,10 @@ impl InputModule for WordEmbeddings {
 
     fn width(&self) -> usize {
         self.width
+    }
+
+    fn input_with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn InputModule>> {
+        Ok(Box::new(self.with_table(path, weights)?))
     }
 
     fn tokenize(&self, first: &str, second: Option<&str>) -> Result<Tokens> {

@@ -1,0 +1,53 @@
+//! A transformer's checkpoint with new weights.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use safetensors::tensor::{Dtype, TensorView};
+use st_encoder::architectures::describe;
+use st_encoder::weights::current_name;
+use st_encoder::{EncoderFiles, Slot, TensorSource};
+
+use crate::{Error, ErrorKind, NewWeights, Result};
+
+/// What stands before the names of a transformer's weights, between the module's name and the checkpoint's.
+pub(super) const MODEL: &str = "auto_model.";
+
+/// The bytes of `model.safetensors` with new weights, all in 32 bits, under the checkpoint's own names; `None` when there
+/// are no new ones. What the network does not use (a pooler, a language model's head) is kept.
+pub(super) fn with_new(files: &EncoderFiles, path: &str, new: &mut NewWeights) -> Result<Option<Arc<Vec<u8>>>> {
+    let start = format!("{path}{MODEL}");
+    if !new.names().any(|name| name.starts_with(&start)) {
+        return Ok(None);
+    }
+    let (architecture, spec) = describe(files.config(), &files.config_path())?;
+    let stored = files.weights()?;
+    let probe = (architecture.source)(&spec, Slot::WordEmbedding).name;
+    let prefix = architecture.prefixes.iter().find(|prefix| stored.contains(&format!("{prefix}{probe}")));
+    let prefix = prefix.copied().unwrap_or_default();
+    let mut tensors: Vec<(&str, Vec<usize>, Cow<'_, [f32]>)> = Vec::new();
+    for name in stored.names() {
+        let shape = stored.shape_of(name).unwrap_or_default();
+        let today = current_name(name).unwrap_or_else(|| name.to_owned());
+        let numbers = match today.strip_prefix(prefix) {
+            None => None,
+            Some(inside) => new.take(&format!("{start}{inside}"), shape)?,
+        };
+        let numbers = match numbers {
+            Some(numbers) => Cow::Owned(numbers),
+            None => Cow::Owned(stored.tensor(&TensorSource::whole(name), shape)?.to_f32()?.into_owned()),
+        };
+        tensors.push((name, shape.to_vec(), numbers));
+    }
+    let failed = |error: safetensors::SafeTensorError| {
+        Error::new(ErrorKind::Weights, "the new weights cannot be written").with_source(error)
+    };
+    let mut views = Vec::with_capacity(tensors.len());
+    for (name, shape, numbers) in &tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(numbers)).map_err(failed)?;
+        views.push((*name, view));
+    }
+    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    Ok(Some(Arc::new(safetensors::serialize(views, Some(format)).map_err(failed)?)))
+}
