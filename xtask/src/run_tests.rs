@@ -40,10 +40,13 @@ pub(crate) fn run(arguments: &[String]) -> Result<()> {
     } else {
         tests.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]);
     }
+    // The library for approximate search is written in C++.
+    let features = if process::answers("c++", &["--version"]) { "st-vectors/approximate" } else { "" };
+    tests.args(["--features", features]);
     prepare(&mut tests);
     let tests = process::run(&mut tests);
     let mut examples = process::cargo();
-    examples.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    examples.args(["test", "--workspace", "--doc", "--no-fail-fast", "--features", features]);
     prepare(&mut examples);
     let examples = process::run(&mut examples);
     tests.and(examples)?;

@@ -59,6 +59,12 @@ pub enum VectorError {
         /// Rows that there are.
         rows: usize,
     },
+    /// A graph for approximate search that cannot be made, read, written or walked.
+    #[error("approximate search: {message}")]
+    Index {
+        /// What does not fit, or the library's own message.
+        message: String,
+    },
     /// The angle similarity reads a row as real and imaginary halves.
     #[error("the angle similarity needs an even dimension, not {dimension}: one half is real, the other imaginary")]
     OddDimension {

@@ -14,6 +14,8 @@
 //! # Ok::<(), st_vectors::VectorError>(())
 //! ```
 
+#[cfg(feature = "approximate")]
+mod approximate;
 #[cfg(feature = "arrow")]
 mod arrow;
 mod communities;
@@ -33,6 +35,8 @@ mod similarity;
 mod similarity_function;
 mod top_k;
 
+#[cfg(feature = "approximate")]
+pub use approximate::{ApproximateIndex, ApproximateOptions};
 pub use communities::{CommunityOptions, community_detection};
 pub use embeddings::Embeddings;
 pub use error::{Result, VectorError};

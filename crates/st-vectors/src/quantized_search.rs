@@ -132,33 +132,108 @@ pub fn semantic_search_quantized<'a>(
     corpus: &QuantizedEmbeddings,
     options: &QuantizedSearchOptions,
 ) -> Result<Vec<Vec<Hit>>> {
+    let prepared = prepare(queries.into(), corpus, options)?;
+    let hits = search_stored(prepared.stored(), corpus, prepared.limit)?;
+    Ok(finish(&prepared, corpus, hits, options))
+}
+
+/// Queries as they are searched with, and what they are rescored with.
+pub(crate) struct Prepared<'a> {
+    made: Option<QuantizedEmbeddings>,
+    given: Option<&'a QuantizedEmbeddings>,
+    rescoring: Option<&'a Embeddings>,
+    /// Hits that the search has to find for each query.
+    pub(crate) limit: usize,
+}
+
+impl Prepared<'_> {
+    /// The queries in the precision of the corpus.
+    pub(crate) fn stored(&self) -> &QuantizedEmbeddings {
+        static NONE: std::sync::LazyLock<QuantizedEmbeddings> =
+            std::sync::LazyLock::new(|| QuantizedEmbeddings::from(Embeddings::zeros(0, 0)));
+        self.made.as_ref().or(self.given).unwrap_or(&NONE)
+    }
+}
+
+/// Checks queries and options, and stores float queries like the corpus.
+pub(crate) fn prepare<'a>(
+    queries: SearchQueries<'a>,
+    corpus: &QuantizedEmbeddings,
+    options: &QuantizedSearchOptions,
+) -> Result<Prepared<'a>> {
     check_at_least_one("rescore_multiplier", options.rescore_multiplier)?;
     let precision = corpus.precision();
-    let made;
-    let (stored, float) = match queries.into() {
+    let (made, given, float) = match queries {
         SearchQueries::Float(queries) => {
             check_dimensions(queries.rows(), queries.dimension(), corpus)?;
-            made = quantize_embeddings(queries, precision, options.ranges.as_ref(), None)?;
-            (&made, Some(queries))
+            let made = quantize_embeddings(queries, precision, options.ranges.as_ref(), None)?;
+            (Some(made), None, Some(queries))
         }
-        SearchQueries::Stored(queries) => (queries, None),
+        SearchQueries::Stored(queries) => (None, Some(queries), None),
     };
+    let rescoring = float.filter(|_| options.rescore && precision != Precision::Float32);
+    let times = if rescoring.is_some() { options.rescore_multiplier } else { 1 };
+    let prepared = Prepared { made, given, rescoring, limit: options.top_k.saturating_mul(times) };
+    let stored = prepared.stored();
     if stored.precision() != precision {
         return Err(VectorError::PrecisionMismatch { queries: stored.precision(), corpus: precision });
     }
     check_dimensions(stored.rows(), stored.original_dimension(), corpus)?;
-    let rescoring = float.filter(|_| options.rescore && precision != Precision::Float32);
     if options.rescore && rescoring.is_none() {
         let reason = if precision == Precision::Float32 { "the corpus is" } else { "the queries are" };
         let state = if precision == Precision::Float32 { "not quantized" } else { "quantized already" };
         log::warn!("Rescoring is enabled but {reason} {state}; pass `rescore(false)`.");
     }
-    let times = if rescoring.is_some() { options.rescore_multiplier } else { 1 };
-    let hits = search_stored(stored, corpus, options.top_k.saturating_mul(times))?;
-    Ok(match rescoring {
+    Ok(prepared)
+}
+
+/// Rescores what was found, where that was asked for and can be.
+pub(crate) fn finish(
+    prepared: &Prepared<'_>,
+    corpus: &QuantizedEmbeddings,
+    hits: Vec<Vec<Hit>>,
+    options: &QuantizedSearchOptions,
+) -> Vec<Vec<Hit>> {
+    match prepared.rescoring {
         Some(queries) => rescore(queries, corpus, hits, options.top_k),
         None => hits,
-    })
+    }
+}
+
+/// Some corpus rows with the scores that the exact search gives them, best first.
+#[cfg(feature = "approximate")]
+pub(crate) fn exact_scores(
+    queries: &QuantizedEmbeddings,
+    query: usize,
+    corpus: &QuantizedEmbeddings,
+    rows: impl Iterator<Item = usize>,
+) -> Vec<Hit> {
+    let bits = matches!(corpus.precision(), Precision::Binary | Precision::Ubinary);
+    let mut scored: Vec<Hit> = rows
+        .map(|row| {
+            let score = match (
+                queries.row_f32(query).zip(corpus.row_f32(row)),
+                queries.row_i8(query).zip(corpus.row_i8(row)),
+                queries.row_u8(query).zip(corpus.row_u8(row)),
+            ) {
+                (Some((a, b)), ..) => crate::kernels::pair(crate::kernels::Measure::Dot, a, b),
+                (_, Some((a, b)), _) => one(a, b, if bits { integer::hamming_i8() } else { integer::dot_i8() }),
+                (.., Some((a, b))) => one(a, b, if bits { integer::hamming_u8() } else { integer::dot_u8() }),
+                _ => f32::NAN,
+            };
+            Hit { corpus_id: row, score: if bits { -score } else { score } }
+        })
+        .collect();
+    let order = |hit: &Hit| if bits { -hit.score } else { hit.score };
+    scored.sort_by(|a, b| order(b).total_cmp(&order(a)).then(a.corpus_id.cmp(&b.corpus_id)));
+    scored
+}
+
+#[cfg(feature = "approximate")]
+fn one<T>(query: &[T], row: &[T], scores: RowScores<T>) -> f32 {
+    let mut score = [0i64];
+    scores(query, row, &mut score);
+    score[0] as f32
 }
 
 fn check_dimensions(queries: usize, dimension: usize, corpus: &QuantizedEmbeddings) -> Result<()> {
