@@ -157,6 +157,9 @@ impl MinedNegatives {
     }
 }
 
+/// One number of a spread.
+type Figure = fn(&Spread) -> f64;
+
 /// Statistics of a mined set, over triplets; its `Display` is a table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MiningStatistics {
@@ -226,7 +229,7 @@ impl fmt::Display for MiningStatistics {
         let columns = [self.positive, self.negative, self.difference];
         writeln!(f, "{:<6} {:>14} {:>14} {:>14}", "Metric", "Positive", "Negative", "Difference")?;
         writeln!(f, "{:<6} {:>14} {:>14}", "Count", self.positive.count, self.negative.count)?;
-        let lines: [(&str, fn(&Spread) -> f64); 8] = [
+        let lines: [(&str, Figure); 8] = [
             ("Mean", |spread| spread.mean),
             ("Median", |spread| spread.quartiles[1]),
             ("Std", |spread| spread.deviation),
