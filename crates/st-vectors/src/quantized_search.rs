@@ -4,6 +4,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use crate::kernels::byte_products::{self, Products};
+#[cfg(feature = "approximate")]
 use crate::kernels::integer::{self, RowScores};
 use crate::search::{check_at_least_one, chunks, parts};
 use crate::top_k::{TopK, merge_all};
@@ -14,6 +16,9 @@ use crate::{
 
 /// Stored rows that stay in the cache while all queries pass.
 const BLOCK_ROWS: usize = 512;
+
+/// Queries whose scores with such a block stay in the cache too.
+const BLOCK_QUERIES: usize = 32;
 
 /// Queries that pass over the corpus together.
 const QUERY_CHUNK: usize = 128;
@@ -255,12 +260,20 @@ fn search_stored(queries: &QuantizedEmbeddings, corpus: &QuantizedEmbeddings, li
     let bits = matches!(corpus.precision(), Precision::Binary | Precision::Ubinary);
     let tops = match (queries.as_i8().zip(corpus.as_i8()), queries.as_u8().zip(corpus.as_u8())) {
         // A signed byte of bits has its first bit flipped, on both sides: the number that differ stays the same.
-        (Some((asked, rows)), _) => {
-            scan(asked, rows, corpus, limit, if bits { integer::hamming_i8() } else { integer::dot_i8() })
-        }
-        (_, Some((asked, rows))) => {
-            scan(asked, rows, corpus, limit, if bits { integer::hamming_u8() } else { integer::dot_u8() })
-        }
+        (Some((asked, rows)), _) => scan(
+            asked,
+            rows,
+            corpus,
+            limit,
+            if bits { byte_products::differing_signed() } else { byte_products::signed() },
+        ),
+        (_, Some((asked, rows))) => scan(
+            asked,
+            rows,
+            corpus,
+            limit,
+            if bits { byte_products::differing_unsigned() } else { byte_products::unsigned() },
+        ),
         _ => Vec::new(),
     };
     let mut hits: Vec<Vec<Hit>> = tops.into_iter().map(|top| found(top, bits)).collect();
@@ -281,7 +294,7 @@ fn scan<T: Sync>(
     rows: &[T],
     corpus: &QuantizedEmbeddings,
     limit: usize,
-    scores: RowScores<T>,
+    products: Products<T>,
 ) -> Vec<TopK<i64>> {
     let width = corpus.dimension();
     let mut out = Vec::new();
@@ -289,14 +302,16 @@ fn scan<T: Sync>(
         let none = || vec![TopK::new(limit); some.len() / width];
         let part = |part: Range<usize>| {
             let mut tops = none();
-            let mut buffer = [0i64; BLOCK_ROWS];
+            let mut scores = vec![0i64; BLOCK_QUERIES * BLOCK_ROWS];
             for block in chunks(part.len(), BLOCK_ROWS) {
                 let first = part.start + block.start;
                 let rows = &rows[first * width..(part.start + block.end) * width];
-                let buffer = &mut buffer[..block.len()];
-                for (top, query) in tops.iter_mut().zip(some.chunks_exact(width)) {
-                    scores(query, rows, buffer);
-                    top.push_all(buffer, first);
+                for (asked, tops) in some.chunks(BLOCK_QUERIES * width).zip(tops.chunks_mut(BLOCK_QUERIES)) {
+                    let scores = &mut scores[..block.len() * tops.len()];
+                    products(asked, rows, width, scores);
+                    for (top, scores) in tops.iter_mut().zip(scores.chunks_exact(block.len())) {
+                        top.push_all(scores, first);
+                    }
                 }
             }
             tops

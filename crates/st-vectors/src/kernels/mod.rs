@@ -10,6 +10,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "vector loads and calls behind run-time detection")]
 mod avx512;
+pub(crate) mod byte_products;
 pub(crate) mod integer;
 mod portable;
 
