@@ -1,0 +1,150 @@
+//! [`FileDataset`]: a dataset in a file; [`FILE_FORMATS`] lists the formats.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::{Result, TrainError};
+
+use super::dataset::{DataSource, Datasets, RowIterator, StreamedDataset};
+use super::table::Table;
+use super::{parquet, text_files};
+
+/// A row of [`FILE_FORMATS`].
+///
+/// ```
+/// use st_train::data::FILE_FORMATS;
+/// assert!(FILE_FORMATS.iter().any(|format| format.extensions.contains(&"parquet")));
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct FileFormat {
+    /// Its name.
+    pub name: &'static str,
+    /// Ends of file names, in lower case; all but Parquet also with `.gz` behind.
+    pub extensions: &'static [&'static str],
+    /// What a file looks like.
+    pub summary: &'static str,
+    open: fn(&Path) -> Result<(Vec<String>, RowIterator)>,
+}
+
+/// Every format that datasets are read from.
+pub const FILE_FORMATS: &[FileFormat] = &[
+    FileFormat {
+        name: "Parquet",
+        extensions: &["parquet"],
+        summary: "columns of texts, numbers, and lists of them",
+        open: parquet::open,
+    },
+    FileFormat {
+        name: "JSON lines",
+        extensions: &["jsonl", "ndjson"],
+        summary: "one object per line; the first one names the columns",
+        open: text_files::open_json_lines,
+    },
+    FileFormat {
+        name: "JSON",
+        extensions: &["json"],
+        summary: "a list of objects, or an object of lists",
+        open: text_files::open_json,
+    },
+    FileFormat {
+        name: "CSV",
+        extensions: &["csv"],
+        summary: "a header, then rows with commas; numbers only in label columns",
+        open: text_files::open_csv,
+    },
+    FileFormat {
+        name: "TSV",
+        extensions: &["tsv"],
+        summary: "a header, then rows with tabs and no quotes; numbers only in label columns",
+        open: text_files::open_tsv,
+    },
+];
+
+/// A dataset in a file, in one of the [`FILE_FORMATS`]: read into memory, or streamed.
+///
+/// ```
+/// use st_train::data::{Dataset, FileDataset, StreamedDataset};
+///
+/// let folder = tempfile::tempdir()?;
+/// let path = folder.path().join("pairs.jsonl");
+/// std::fs::write(&path, "{\"query\": \"a\", \"answer\": \"b\"}\n{\"query\": \"c\", \"answer\": \"d\"}\n")?;
+/// let file = FileDataset::open(&path)?;
+/// assert_eq!(file.columns(), ["query", "answer"]);
+/// assert_eq!(file.read()?.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct FileDataset {
+    path: PathBuf,
+    format: &'static FileFormat,
+    columns: Vec<String>,
+}
+
+impl FileDataset {
+    /// Opens a file, whose name says its format, and reads the names of its columns.
+    ///
+    /// # Errors
+    /// When the name ends like none of the formats, or the file cannot be read.
+    pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let plain = name.strip_suffix(".gz").unwrap_or(&name);
+        let extension = plain.rsplit_once('.').map_or("", |(_, extension)| extension);
+        let format = FILE_FORMATS.iter().find(|format| format.extensions.contains(&extension)).ok_or_else(|| {
+            let known: Vec<&str> = FILE_FORMATS.iter().flat_map(|format| format.extensions).copied().collect();
+            TrainError::format(
+                &path,
+                format!("a name that does not say its format; it should end in .{}", known.join(", .")),
+            )
+        })?;
+        let (columns, _) = (format.open)(&path)?;
+        Ok(Self { path, format, columns })
+    }
+
+    /// The format.
+    #[must_use]
+    pub fn format(&self) -> &'static FileFormat {
+        self.format
+    }
+
+    /// All rows in memory, so that they can be shuffled.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&self) -> Result<Table> {
+        Table::from_rows(self.columns.clone(), self.rows()?)
+    }
+
+    /// As a dataset that is streamed from the file.
+    #[must_use]
+    pub fn streamed(self) -> Datasets {
+        Datasets::Single(DataSource::Streamed(Arc::new(self)))
+    }
+}
+
+impl StreamedDataset for FileDataset {
+    fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    fn rows(&self) -> Result<RowIterator> {
+        let (columns, rows) = (self.format.open)(&self.path)?;
+        if columns != self.columns {
+            return Err(TrainError::format(&self.path, "the file has other columns than when it was opened"));
+        }
+        Ok(rows)
+    }
+}
+
+/// A text file's lines; unpacked where its name ends in `.gz`.
+pub(crate) fn open_text(path: &Path) -> Result<Box<dyn BufRead + Send>> {
+    let file = File::open(path).map_err(TrainError::reading(path))?;
+    let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+    Ok(if packed {
+        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))))
+    } else {
+        Box::new(BufReader::new(file))
+    })
+}
