@@ -37,6 +37,7 @@ mod scratch;
 mod split;
 mod stages;
 mod table;
+pub mod training;
 
 pub use backend::NativeBackend;
 pub use instructions::InstructionSet;

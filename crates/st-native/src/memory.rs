@@ -66,6 +66,23 @@ impl<T: Number> Buffer<T> {
     }
 }
 
+/// Zeros as a vector; large ones on huge pages, so that filling them costs few page faults.
+pub(crate) fn zeroed_vec(len: usize) -> Vec<f32> {
+    let numbers = vec![0.0f32; len];
+    #[cfg(target_os = "linux")]
+    {
+        // The whole huge pages inside.
+        let start = numbers.as_ptr() as usize;
+        let (first, end) = (start.next_multiple_of(HUGE_PAGE), (start + len * size_of::<f32>()) / HUGE_PAGE * HUGE_PAGE);
+        if first < end {
+            let address = numbers.as_ptr().wrapping_byte_add(first - start);
+            // SAFETY: advice about memory of the vector; it changes no content.
+            unsafe { libc::madvise(address.cast_mut().cast(), end - first, libc::MADV_HUGEPAGE) };
+        }
+    }
+    numbers
+}
+
 impl<T: Number> Drop for Buffer<T> {
     fn drop(&mut self) {
         if self.len > 0
@@ -118,6 +135,14 @@ mod tests {
             assert!(len == 0 || (buffer.as_ptr() as usize).is_multiple_of(LINE));
             buffer.fill(2.0);
             assert!(buffer.iter().all(|&x| x == 2.0));
+        }
+    }
+
+    #[test]
+    fn vectors_are_zeros() {
+        for len in [0, 1, 1 << 21] {
+            let numbers = zeroed_vec(len);
+            assert!(numbers.len() == len && numbers.iter().all(|&x| x == 0.0));
         }
     }
 

@@ -45,7 +45,7 @@ unsafe fn each<V: Vector>(first: *mut f32, rows: usize, columns: usize, stride: 
 
 /// `x·Φ(x)`.
 #[inline(always)]
-unsafe fn gelu<V: Vector>(x: V) -> V {
+pub(super) unsafe fn gelu<V: Vector>(x: V) -> V {
     // SAFETY: the caller's processor has the instructions.
     unsafe {
         // Further down the result is 0 to 6·10⁻⁷, and the rounding of erf near −1 would count more.
@@ -57,7 +57,7 @@ unsafe fn gelu<V: Vector>(x: V) -> V {
 
 /// `x·σ(2·√(2/π)·(x + 0.044715·x³))`, which is GELU's tanh approximation.
 #[inline(always)]
-unsafe fn gelu_tanh<V: Vector>(x: V) -> V {
+pub(super) unsafe fn gelu_tanh<V: Vector>(x: V) -> V {
     const TWICE_ROOT: f32 = 1.595_769;
     // SAFETY: the caller's processor has the instructions.
     unsafe {
@@ -68,7 +68,7 @@ unsafe fn gelu_tanh<V: Vector>(x: V) -> V {
 
 /// `1/(1 + e^−x)`.
 #[inline(always)]
-unsafe fn logistic<V: Vector>(x: V) -> V {
+pub(super) unsafe fn logistic<V: Vector>(x: V) -> V {
     // SAFETY: the caller's processor has the instructions.
     unsafe {
         let power = exp2(x.mul(V::splat(-std::f32::consts::LOG2_E)).min(V::splat(126.0)));
@@ -83,7 +83,7 @@ const TANH_NUMERATOR: [f32; 7] =
 const TANH_DENOMINATOR: [f32; 4] = [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
 
 #[inline(always)]
-unsafe fn tanh<V: Vector>(x: V) -> V {
+pub(super) unsafe fn tanh<V: Vector>(x: V) -> V {
     // SAFETY: the caller's processor has the instructions.
     unsafe {
         let x = x.max(V::splat(-7.905_311)).min(V::splat(7.905_311));

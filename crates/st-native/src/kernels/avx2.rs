@@ -24,6 +24,10 @@ impl Vector for __m256 {
         max(self, other: Self) -> Self { _mm256_max_ps(self, other) }
         min(self, other: Self) -> Self { _mm256_min_ps(self, other) }
         mul_add(self, factor: Self, summand: Self) -> Self { _mm256_fmadd_ps(self, factor, summand) }
+        sqrt(self) -> Self { _mm256_sqrt_ps(self) }
+        where_positive(self, value: Self) -> Self {
+            _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(self, _mm256_setzero_ps()), value)
+        }
         round(self) -> Self { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self) }
         scale_by_power(self, power: Self) -> Self {
             let power = _mm256_max_ps(_mm256_min_ps(power, _mm256_set1_ps(127.0)), _mm256_set1_ps(-127.0));

@@ -24,6 +24,10 @@ impl Vector for __m512 {
         max(self, other: Self) -> Self { _mm512_max_ps(self, other) }
         min(self, other: Self) -> Self { _mm512_min_ps(self, other) }
         mul_add(self, factor: Self, summand: Self) -> Self { _mm512_fmadd_ps(self, factor, summand) }
+        sqrt(self) -> Self { _mm512_sqrt_ps(self) }
+        where_positive(self, value: Self) -> Self {
+            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(self, _mm512_setzero_ps()), value)
+        }
         round(self) -> Self { _mm512_roundscale_ps::<0x08>(self) }
         scale_by_power(self, power: Self) -> Self { _mm512_scalef_ps(self, power) }
         first_then(self, count: usize, other: Self) -> Self {

@@ -28,6 +28,7 @@ mod strip_call;
 #[expect(unsafe_code, reason = "calls of kernels")]
 mod tests;
 pub(crate) mod tile;
+pub(crate) mod training;
 mod vector;
 
 use st_encoder::Activation;
@@ -74,6 +75,11 @@ impl Kernels {
             #[cfg(not(target_arch = "x86_64"))]
             _ => None,
         }
+    }
+
+    /// The kernels that every machine runs.
+    pub(crate) fn portable() -> &'static Self {
+        &portable::KERNELS
     }
 
     /// The fastest way to multiply bytes within an instruction set.

@@ -89,6 +89,14 @@ impl Vector for Lanes {
         Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + summand.0[i]))
     }
     #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        self.map(f32::sqrt)
+    }
+    #[inline(always)]
+    unsafe fn where_positive(self, value: Self) -> Self {
+        self.zip(value, |x, value| if x > 0.0 { value } else { 0.0 })
+    }
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         // Adding and taking away 1.5·2²³ rounds to a whole number without a call into the mathematics library.
         const SHIFT: f32 = 12_582_912.0;

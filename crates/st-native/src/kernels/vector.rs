@@ -25,6 +25,10 @@ pub(crate) trait Vector: Copy {
     unsafe fn min(self, other: Self) -> Self;
     /// `self · factor + summand`, rounded once where the processor can.
     unsafe fn mul_add(self, factor: Self, summand: Self) -> Self;
+    /// Square root, correctly rounded.
+    unsafe fn sqrt(self) -> Self;
+    /// `value` where `self` is above 0, else 0.
+    unsafe fn where_positive(self, value: Self) -> Self;
     /// To the nearest whole number, ties to even.
     unsafe fn round(self) -> Self;
     /// `self · 2^power` for whole powers; zero where the result would be denormal or smaller.
