@@ -66,6 +66,12 @@ impl EncodeOptions {
         self
     }
 
+    /// The task that these options name.
+    #[must_use]
+    pub fn chosen_task(&self) -> Option<&str> {
+        self.task.as_deref()
+    }
+
     /// Most texts that the encoder is given at once. Vectors do not depend on it; by default the number of tokens
     /// decides.
     #[must_use]

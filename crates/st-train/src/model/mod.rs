@@ -1,12 +1,15 @@
-//! Models that can be trained: what a loss and a trainer see of them ([`EmbeddingModel`]), and their parameters.
+//! Models that can be trained: what a loss and a trainer see of them ([`EmbeddingModel`]), the one that is made of a
+//! `SentenceTransformer` ([`TrainableModel`]), and their parameters.
 
 mod column;
 mod contract;
-mod dropout;
+mod graph;
 mod parameters;
 mod pass;
+mod trainable;
 
 pub use column::Column;
 pub use contract::{Embedded, EmbeddingModel, InputKind, TokenRows};
 pub use parameters::{Parameter, Parameters};
 pub use pass::{PassMode, TrainingPass};
+pub use trainable::{TrainableModel, TrainingOptions};

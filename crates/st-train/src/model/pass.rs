@@ -28,6 +28,7 @@ pub enum PassMode {
 pub struct TrainingPass {
     mode: PassMode,
     random: Generator,
+    gradients: bool,
     layers: bool,
     tokens: bool,
 }
@@ -36,13 +37,20 @@ impl TrainingPass {
     /// A pass with dropout, drawn from a random numbers' state.
     #[must_use]
     pub fn training(random: Generator) -> Self {
-        Self { mode: PassMode::Training, random, layers: false, tokens: false }
+        Self { mode: PassMode::Training, random, gradients: true, layers: false, tokens: false }
     }
 
     /// A pass without dropout.
     #[must_use]
     pub fn evaluation() -> Self {
-        Self { mode: PassMode::Evaluation, random: Generator::new(0), layers: false, tokens: false }
+        Self { mode: PassMode::Evaluation, random: Generator::new(0), gradients: true, layers: false, tokens: false }
+    }
+
+    /// Sets whether the results carry derivatives, as they do by default. Without them no intermediate result is kept.
+    #[must_use]
+    pub fn with_gradients(mut self, wanted: bool) -> Self {
+        self.gradients = wanted;
+        self
     }
 
     /// Sets whether the hidden states of every layer are wanted.
@@ -63,6 +71,12 @@ impl TrainingPass {
     #[must_use]
     pub fn mode(&self) -> PassMode {
         self.mode
+    }
+
+    /// Whether the results carry derivatives.
+    #[must_use]
+    pub fn gradients(&self) -> bool {
+        self.gradients
     }
 
     /// Whether the hidden states of every layer are wanted.

@@ -1,0 +1,66 @@
+//! `Transformer` as a graph: st-candle's, with this crate's parameters.
+
+use std::sync::Arc;
+
+use sentence_transformers::modules::{Module, Transformer};
+use st_candle::{DropoutRates, EncoderGraph, GraphPass};
+use st_encoder::architectures::Config;
+
+use crate::error::{Result, TrainError};
+
+use super::module::{Builder, Flow, GraphModule, Run, typed};
+
+/// What stands between a module's name and its weights' names, as in the original.
+const MODEL: &str = "auto_model.";
+
+#[derive(Debug)]
+struct TransformerGraph {
+    /// What stands before the names of the parameters.
+    path: String,
+    graph: EncoderGraph,
+}
+
+pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> Result<Arc<dyn GraphModule>> {
+    let files = typed::<Transformer>(module)?.files().ok_or_else(|| {
+        TrainError::unsupported(
+            "a transformer that was made in memory has no weights to train",
+            "load the model from a folder or the Hub",
+        )
+    })?;
+    let (architecture, spec, weights) = files.network()?;
+    let rates = DropoutRates::read(architecture, &Config::new(files.config(), &files.config_path())?)?;
+    let graph = EncoderGraph::new(architecture, spec, rates, &weights, &builder.device, builder.data_type)?;
+    let path = format!("{path}{MODEL}");
+    for parameter in graph.parameters() {
+        builder.parameters.push(format!("{path}{}", parameter.name()), parameter.variable().clone())?;
+    }
+    Ok(Arc::new(TransformerGraph { path, graph }))
+}
+
+impl GraphModule for TransformerGraph {
+    fn forward(&self, flow: Flow, run: &mut Run<'_>) -> Result<Flow> {
+        let mut batch = std::borrow::Cow::Borrowed(run.column.batch());
+        if self.graph.spec().embeddings.token_types == 0 && batch.type_ids().is_some() {
+            batch.to_mut().clear_types();
+        }
+        let pass = GraphPass {
+            gradients: run.pass.gradients(),
+            layers: run.layers,
+            dropout: run.masks(),
+            checkpoint: run.checkpoint,
+        };
+        let trainable = |name: &str| {
+            run.parameters.get(&format!("{}{name}", self.path)).is_some_and(|parameter| parameter.is_trainable())
+        };
+        let frozen = self.graph.parameters().iter().any(|parameter| !trainable(parameter.name()));
+        let output = if frozen && pass.gradients {
+            // The variables are shared; only what is tracked differs.
+            let mut graph = self.graph.clone();
+            graph.freeze(trainable);
+            graph.forward(&batch, &pass)?
+        } else {
+            self.graph.forward(&batch, &pass)?
+        };
+        Ok(Flow { tokens: Some(output.tokens), layers: output.layers, ..flow })
+    }
+}
