@@ -277,6 +277,10 @@ pub struct EncoderInfo {
     pub stored: DataType,
     /// Form of the weights in memory; never [`WeightFormat::Auto`].
     pub weights: WeightFormat,
+    /// What activations are computed with; the result is in 32 bits all the same.
+    pub computes: DataType,
+    /// Where it runs, in PyTorch's words: `cpu`, `cuda:0`, `mps`.
+    pub device: String,
     /// Instruction set in use, such as `avx512`, where the backend chooses one.
     pub instructions: Option<&'static str>,
 }
@@ -297,6 +301,8 @@ impl EncoderInfo {
             parameters: 0,
             stored: DataType::F32,
             weights: WeightFormat::F32,
+            computes: DataType::F32,
+            device: "cpu".to_owned(),
             instructions: None,
         }
     }
