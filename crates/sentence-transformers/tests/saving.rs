@@ -5,6 +5,7 @@
 use std::fs;
 
 use sentence_transformers::SentenceTransformer;
+use sentence_transformers::save::SaveOptions;
 use st_testing::tiny_model;
 
 const TEXTS: [&str; 3] = ["The weather is lovely today.", "It's so sunny outside!", ""];
@@ -95,4 +96,46 @@ fn a_saved_folder_is_as_open_as_any_other() {
     fs::create_dir(folder.path().join("plain")).unwrap();
     let mode = |name: &str| fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
     assert_eq!(mode("model"), mode("plain"));
+}
+
+#[test]
+fn weights_are_saved_as_pytorch_files_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["tiny-bert-cls-dense", "tiny-bert-sharded", "tiny-bert-bf16"] {
+        let target = folder.path().join(name);
+        let model = load(&tiny_model(name));
+        model.save_pretrained_with(&target, &SaveOptions::new().safe_serialization(false)).unwrap();
+        let files: Vec<_> = walk(&target);
+        assert!(files.iter().all(|file| !file.contains("safetensors")), "{files:?}");
+        assert!(files.iter().any(|file| file.ends_with(".bin")), "{files:?}");
+        assert_eq!(load(&target).encode(&TEXTS).unwrap(), model.encode(&TEXTS).unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn a_card_is_left_out_or_names_model_and_datasets() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = load(&tiny_model("tiny-bert"));
+    let without = folder.path().join("without");
+    model.save_pretrained_with(&without, &SaveOptions::new().create_model_card(false)).unwrap();
+    assert!(!without.join("README.md").exists());
+    let with = folder.path().join("with");
+    let options = SaveOptions::new().model_name("me/mine").train_datasets(["sentence-transformers/all-nli"]);
+    model.save_pretrained_with(&with, &options).unwrap();
+    let card = fs::read_to_string(with.join("README.md")).unwrap();
+    assert!(card.contains("SentenceTransformer(\"me/mine\")"), "{card}");
+    assert!(card.contains("https://huggingface.co/datasets/sentence-transformers/all-nli"), "{card}");
+}
+
+fn walk(folder: &std::path::Path) -> Vec<String> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            out.extend(walk(&path));
+        } else {
+            out.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+        }
+    }
+    out
 }

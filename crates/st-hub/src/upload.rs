@@ -206,6 +206,19 @@ impl Repository {
         self.client.get_json(&path).is_ok()
     }
 
+    /// Whether a revision (`None`: `main`) has a file of this name.
+    ///
+    /// # Errors
+    /// An impossible revision, and those of requests.
+    pub fn has_file(&self, name: &str, revision: Option<&str>) -> Result<bool, HubError> {
+        let revision = revision.unwrap_or("main");
+        check_revision(revision)?;
+        let path = format!("/api/models/{}/revision/{}", self.id, percent_encode(revision, false));
+        let answer = self.client.get_json(&path)?;
+        let files = answer.get("siblings").and_then(Value::as_array).into_iter().flatten();
+        Ok(files.filter_map(|file| file.get("rfilename").and_then(Value::as_str)).any(|file| file == name))
+    }
+
     /// Uploads every file of a folder in one commit. Files that are only in the repository stay there.
     ///
     /// Large contents are sent first, and only those that the Hub does not have; the commit at the end makes all files

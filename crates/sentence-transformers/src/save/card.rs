@@ -1,6 +1,8 @@
 //! The model card of a saved model: the one it came with, or a new one.
 
-use st_card::{ModelCardData, ModelFacts, SequenceLimit, Similarities, TRAINED_TAG, UsageExample, update_saved};
+use st_card::{
+    DatasetFacts, ModelCardData, ModelFacts, SequenceLimit, Similarities, TRAINED_TAG, UsageExample, update_saved,
+};
 
 use crate::{EncodeOptions, Result, SentenceTransformer};
 
@@ -22,6 +24,15 @@ impl SentenceTransformer {
     /// # Errors
     /// When the example cannot be encoded or the card cannot be written.
     pub fn model_card(&self, model_id: Option<&str>) -> Result<String> {
+        self.card_with(model_id, std::iter::empty())
+    }
+
+    /// The card, with datasets that it does not know yet.
+    pub(super) fn card_with(
+        &self,
+        model_id: Option<&str>,
+        datasets: impl Iterator<Item = DatasetFacts>,
+    ) -> Result<String> {
         let trained = self.card_data().tags.iter().any(|tag| tag == TRAINED_TAG);
         if let Some(card) = self.card().filter(|_| !trained) {
             return Ok(update_saved(card, model_id));
@@ -30,6 +41,7 @@ impl SentenceTransformer {
         if let Some(id) = model_id {
             data.set_model_id(id);
         }
+        data.train_datasets.extend(datasets);
         let mut facts = self.card_facts();
         data.register_model(&facts);
         if self.pipeline().dimension().is_some() {

@@ -1,8 +1,10 @@
 //! Saving a model so that the original, and this library, load it again.
 
 mod card;
+mod options;
 mod place;
 mod push;
+mod pytorch;
 
 use std::path::Path;
 
@@ -12,6 +14,7 @@ use crate::version::ORIGINAL_VERSION;
 use crate::{Result, SentenceTransformer};
 
 pub use crate::files::{ModuleWriter, SavedTensor};
+pub use options::SaveOptions;
 pub use push::PushOptions;
 
 /// The versions written beside the original's: those it was compared with.
@@ -27,11 +30,15 @@ impl SentenceTransformer {
     /// # Errors
     /// When a file cannot be written.
     pub fn save_pretrained(&self, path: impl AsRef<Path>) -> Result<()> {
-        self.save_named(path.as_ref(), None)
+        self.save_pretrained_with(path, &SaveOptions::new())
     }
 
-    /// Saves the model; `model_id` is its name in the card.
-    pub(crate) fn save_named(&self, path: &Path, model_id: Option<&str>) -> Result<()> {
+    /// [`SentenceTransformer::save_pretrained`] with options.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_pretrained_with(&self, path: impl AsRef<Path>, options: &SaveOptions) -> Result<()> {
+        let path = path.as_ref();
         log::info!("Save model to {}", path.display());
         let staging = place::Staging::beside(path)?;
         let root = ModuleWriter::new(staging.folder().to_path_buf())?;
@@ -45,10 +52,15 @@ impl SentenceTransformer {
             module.save(&ModuleWriter::new(staging.folder().join(folder))?)?;
         }
         root.json("modules.json", &Value::Array(entries), 2)?;
-        match self.model_card(model_id) {
-            Ok(card) => root.bytes("README.md", card.as_bytes())?,
+        if !options.safe_serialization {
+            pytorch::replace_safetensors(staging.folder())?;
+        }
+        let card = options.model_card.then(|| self.card_with(options.model_name.as_deref(), options.datasets()));
+        match card {
+            Some(Ok(card)) => root.bytes("README.md", card.as_bytes())?,
             // A model without its card is still a model.
-            Err(error) => log::error!("Error while generating model card: {error}"),
+            Some(Err(error)) => log::error!("Error while generating model card: {error}"),
+            None => {}
         }
         staging.finish()
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use st_hub::{HubOptions, Published, Repository, Upload};
 
+use super::SaveOptions;
 use crate::{Result, SentenceTransformer};
 
 /// How a model is uploaded: the arguments of the original's `push_to_hub`.
@@ -25,6 +26,8 @@ pub struct PushOptions {
     local_model_path: Option<PathBuf>,
     revision: Option<String>,
     create_pull_request: bool,
+    replace_model_card: bool,
+    save: SaveOptions,
 }
 
 impl Default for PushOptions {
@@ -45,6 +48,8 @@ impl PushOptions {
             local_model_path: None,
             revision: None,
             create_pull_request: false,
+            replace_model_card: true,
+            save: SaveOptions::new(),
         }
     }
 
@@ -90,6 +95,21 @@ impl PushOptions {
         self
     }
 
+    /// Whether a card that the repository has already is replaced by this model's. (The original's argument of this name
+    /// is false by default and changes nothing: the card is always replaced.)
+    #[must_use]
+    pub fn replace_model_card(mut self, replace: bool) -> Self {
+        self.replace_model_card = replace;
+        self
+    }
+
+    /// How the model is saved before it is uploaded: format of the weights, datasets of the card.
+    #[must_use]
+    pub fn save(mut self, options: SaveOptions) -> Self {
+        self.save = options;
+        self
+    }
+
     /// Opens a pull request instead of committing to the branch.
     #[must_use]
     pub fn create_pull_request(mut self, create: bool) -> Self {
@@ -126,7 +146,12 @@ impl SentenceTransformer {
             crate::Error::new(crate::ErrorKind::Io, "cannot make a temporary folder").with_source(source)
         })?;
         let path = folder.path().join("model");
-        self.save_named(&path, Some(repository.id()))?;
+        let mut save = options.save.clone();
+        save.model_name.get_or_insert_with(|| repository.id().to_owned());
+        if save.model_card && !options.replace_model_card {
+            save.model_card = !repository.has_file("README.md", options.revision.as_deref())?;
+        }
+        self.save_pretrained_with(&path, &save)?;
         Ok(repository.upload_folder(&path, &upload)?)
     }
 

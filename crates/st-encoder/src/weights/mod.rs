@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use crate::{EncoderError, TensorSource};
 pub use overlay::WeightsOverlay;
+pub use pytorch::write_pytorch;
 use safetensors_file::SafetensorsFile;
 use stored::Kind;
 use tensor::Content;

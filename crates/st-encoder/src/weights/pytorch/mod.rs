@@ -3,6 +3,7 @@
 mod legacy;
 mod pickle;
 mod tensors;
+mod writer;
 mod zipped;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use super::mapped;
 use super::stored::{Kind, Stored};
 use crate::EncoderError;
 use tensors::Layout;
+pub use writer::write_pytorch;
 
 /// What is wrong with a file's content, and what to do about it.
 type Message = String;
