@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sentence_transformers::hub::HubError;
 use st_vectors::VectorError;
 use thiserror::Error;
 
@@ -74,6 +75,17 @@ pub enum EvalError {
         /// The system's error.
         source: io::Error,
     },
+    /// A Parquet file that cannot be read.
+    #[error("reading {}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// The reader's error.
+        source: parquet::errors::ParquetError,
+    },
+    /// Data could not be had from the Hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A line of a data file is not as its format asks.
     #[error("{}, line {line}: {message}", path.display())]
     Line {

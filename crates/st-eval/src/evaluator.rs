@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use sentence_transformers::card::{EvaluationFacts, ModelCardData, Scalar};
 use serde_json::Value;
 use st_vectors::SimilarityFunction;
 
@@ -175,6 +176,29 @@ impl Evaluation {
             all.push(self);
         }
         all
+    }
+
+    /// What a model card says about it: its own metrics, without those of its parts.
+    #[must_use]
+    pub fn facts(&self) -> EvaluationFacts {
+        let of_a_part = |name: &str| self.parts.iter().any(|part| part.metric(name).is_some());
+        let mut facts = EvaluationFacts::new(self.class_name, &self.name).primary_metric(&self.primary_metric);
+        for (name, value) in self.metrics.iter().filter(|(name, _)| !of_a_part(name)) {
+            facts = facts.metric(name, *value);
+        }
+        for (name, value) in &self.parameters {
+            facts = facts.parameter(name, value.clone());
+        }
+        facts
+    }
+
+    /// Records it and its parts in the data of a model card, in place of earlier results of the same evaluators.
+    pub fn record(&self, card: &mut ModelCardData, occasion: &Occasion) {
+        let outside = occasion.epoch == -1.0;
+        for evaluation in self.for_card() {
+            let epoch = if outside { Scalar::Integer(-1) } else { Scalar::Number(occasion.epoch) };
+            card.set_evaluation_metrics(evaluation.facts(), epoch, occasion.steps);
+        }
     }
 }
 

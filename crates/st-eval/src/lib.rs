@@ -1,7 +1,7 @@
 //! Evaluators and their metrics.
 //!
 //! An [`Evaluator`] holds texts and what is known about them, and measures any model that can embed texts
-//! ([`Embedder`]). [`EVALUATORS`] lists them all. Metric names, numbers, CSV files and the choice of the primary metric
+//! ([`Embedder`]); [`evaluate`] is the short way for the library's. [`EVALUATORS`] lists them all. Metric names, numbers, CSV files and the choice of the primary metric
 //! are those of sentence-transformers 5.2, apart from the repairs that the evaluators name. [`metrics`] holds the
 //! formulas alone.
 //!
@@ -27,20 +27,25 @@
 //! # Ok::<(), st_eval::EvalError>(())
 //! ```
 
+mod classifier;
 mod embedder;
 mod error;
 mod evaluator;
 mod evaluators;
+mod library;
 pub mod metrics;
 mod readers;
 mod report;
 
+pub use classifier::{SentenceClassifier, SoftmaxHead};
 pub use embedder::{EmbedOptions, Embedder, Role};
 pub use error::{EvalError, Result};
 pub use evaluator::{Evaluation, Evaluator, EvaluatorKind, Occasion};
 pub use evaluators::{
-    BinaryClassificationEvaluator, Cutoffs, EVALUATORS, EmbeddingSimilarityEvaluator, InformationRetrievalEvaluator,
-    MseEvaluator, MultilingualMseEvaluator, NANO_BEIR, NanoBeirEvaluator, NanoBeirOptions, ParaphraseMiningEvaluator,
-    RerankingEvaluator, RerankingSample, SequentialEvaluator, TranslationEvaluator, TripletEvaluator,
+    BinaryClassificationEvaluator, Corpus, Cutoffs, EVALUATORS, EmbeddingSimilarityEvaluator,
+    InformationRetrievalEvaluator, LabelAccuracyEvaluator, MseEvaluator, MultilingualMseEvaluator, NANO_BEIR,
+    NANO_BEIR_ID, NanoBeirEvaluator, NanoBeirOptions, ParaphraseMiningEvaluator, RerankingEvaluator, RerankingSample,
+    SequentialEvaluator, TranslationEvaluator, TripletEvaluator,
 };
+pub use library::evaluate;
 pub use readers::{RetrievalData, SimilarityPairs};

@@ -287,6 +287,8 @@ fn every_evaluator_gives_what_the_original_gives() {
     }
     // Its own test below; the original merges in the same way.
     covered.insert("SequentialEvaluator");
+    // tests/label_accuracy.rs.
+    covered.insert("LabelAccuracyEvaluator");
     let all: HashSet<_> = EVALUATORS.iter().map(|kind| kind.class_name).collect();
     assert_eq!(covered, all, "every row of the table has a golden");
 }

@@ -2,7 +2,7 @@
 
 use super::{Finding, Package};
 
-const WITHOUT_MODELS: &[&str] = &["st-vectors", "st-card", "st-eval"];
+const WITHOUT_MODELS: &[&str] = &["st-vectors", "st-card"];
 const MODEL_CRATES: &[&str] = &[
     "st-encoder",
     "st-native",

@@ -3,6 +3,7 @@
 mod classification;
 mod cutoffs;
 mod distillation;
+mod label_accuracy;
 mod mining;
 mod multilingual;
 mod nano_beir;
@@ -16,11 +17,12 @@ mod triplet;
 pub use classification::BinaryClassificationEvaluator;
 pub use cutoffs::Cutoffs;
 pub use distillation::MseEvaluator;
+pub use label_accuracy::LabelAccuracyEvaluator;
 pub use mining::ParaphraseMiningEvaluator;
 pub use multilingual::MultilingualMseEvaluator;
-pub use nano_beir::{NANO_BEIR, NanoBeirEvaluator, NanoBeirOptions};
+pub use nano_beir::{NANO_BEIR, NANO_BEIR_ID, NanoBeirEvaluator, NanoBeirOptions};
 pub use reranking::{RerankingEvaluator, RerankingSample};
-pub use retrieval::InformationRetrievalEvaluator;
+pub use retrieval::{Corpus, InformationRetrievalEvaluator};
 pub use sequential::SequentialEvaluator;
 pub use similarity::EmbeddingSimilarityEvaluator;
 pub use translation::TranslationEvaluator;
@@ -42,6 +44,7 @@ pub const EVALUATORS: &[EvaluatorKind] = &[
     TranslationEvaluator::KIND,
     MseEvaluator::KIND,
     MultilingualMseEvaluator::KIND,
+    LabelAccuracyEvaluator::KIND,
     SequentialEvaluator::KIND,
 ];
 

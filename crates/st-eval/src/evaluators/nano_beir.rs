@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use sentence_transformers::hub::{HubDataset, HubOptions, Selection};
 use serde_json::Value;
 use st_vectors::SimilarityFunction;
 
@@ -33,6 +34,9 @@ pub const NANO_BEIR: [(&str, &str); 13] = [
     ("scifact", "SciFact"),
     ("touche2020", "Touche2020"),
 ];
+
+/// The repository of the Hub that holds them in English.
+pub const NANO_BEIR_ID: &str = "sentence-transformers/NanoBEIR-en";
 
 /// Options of [`NanoBeirEvaluator`].
 ///
@@ -119,41 +123,60 @@ impl NanoBeirEvaluator {
         csv_file: "NanoBEIR_evaluation_{aggregate}_results.csv",
     };
 
-    /// Reads data sets, all of [`NANO_BEIR`] or some, from folders `NanoMSMARCO`, … in BEIR's layout, split `test`
-    /// ([`RetrievalData::read_beir`]).
+    /// Reads data sets, all of [`NANO_BEIR`] or some, from a folder in one of two layouts: that of the Hub's repository
+    /// ([`RetrievalData::read_parquet`], the folders `corpus`, `queries` and `qrels`), or a folder `NanoMSMARCO`, … per
+    /// data set in BEIR's layout, split `test` ([`RetrievalData::read_beir`]).
     ///
     /// # Errors
     /// [`EvalError::Option`] for a name that is not in [`NANO_BEIR`] (case does not matter) or no names, and what
     /// reading reports.
     pub fn from_folder(folder: &Path, dataset_names: Option<&[&str]>, options: NanoBeirOptions) -> Result<Self> {
-        let all = NANO_BEIR.map(|(name, _)| name);
-        let names = dataset_names.unwrap_or(&all);
-        let human =
-            |name: &str| NANO_BEIR.iter().find(|(known, _)| *known == name.to_lowercase()).map(|(_, human)| human);
-        if names.is_empty() {
-            let message = "dataset_names cannot be empty. Use None to evaluate on all datasets.".to_owned();
-            return Err(EvalError::Option { message });
-        }
-        let quoted = |names: Vec<&str>| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
-        let unknown: Vec<&str> = names.iter().copied().filter(|name| human(name).is_none()).collect();
-        if !unknown.is_empty() {
-            return Err(EvalError::Option {
-                message: format!(
-                    "Dataset(s) [{}] are not valid NanoBEIR datasets. Valid dataset names are: [{}]",
-                    quoted(unknown),
-                    quoted(all.to_vec())
-                ),
-            });
-        }
-        let mut evaluators = Vec::with_capacity(names.len());
-        for name in names {
-            let split = format!("Nano{}", human(name).unwrap_or(&""));
-            let data = RetrievalData::read_beir(&folder.join(&split), "test")?;
-            evaluators.push(Self::part(name, &split, data, &options)?);
+        Self::read(folder, &splits(dataset_names)?, options)
+    }
+
+    /// Brings the data sets from a repository of the Hub (or its cache) and reads them; [`NANO_BEIR_ID`] is the
+    /// original's default.
+    ///
+    /// ```no_run
+    /// use sentence_transformers::hub::HubOptions;
+    /// use st_eval::{NANO_BEIR_ID, NanoBeirEvaluator, NanoBeirOptions};
+    /// let options = NanoBeirOptions::default();
+    /// let evaluator = NanoBeirEvaluator::from_hub(NANO_BEIR_ID, Some(&["nq"]), options, &HubOptions::new())?;
+    /// # Ok::<(), st_eval::EvalError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`NanoBeirEvaluator::from_folder`], and [`EvalError::Hub`].
+    pub fn from_hub(
+        dataset_id: &str,
+        dataset_names: Option<&[&str]>,
+        options: NanoBeirOptions,
+        hub: &HubOptions,
+    ) -> Result<Self> {
+        let splits = splits(dataset_names)?;
+        let dataset = HubDataset::new(dataset_id, hub)?;
+        let wanted: Vec<String> = splits.iter().map(|(_, split)| split.clone()).collect();
+        let folder = dataset.snapshot(&Selection::matching(move |name| {
+            let file = name.strip_suffix(".parquet").and_then(|stem| stem.rsplit_once('/')).map(|(_, file)| file);
+            file.is_some_and(|file| wanted.iter().any(|split| file.split('-').next() == Some(split)))
+        }))?;
+        Self::read(&folder, &splits, options)
+    }
+
+    fn read(folder: &Path, splits: &[(String, String)], options: NanoBeirOptions) -> Result<Self> {
+        let as_repository = folder.join("corpus").is_dir();
+        let mut evaluators = Vec::with_capacity(splits.len());
+        for (name, split) in splits {
+            let data = if as_repository {
+                RetrievalData::read_parquet(folder, split)?
+            } else {
+                RetrievalData::read_beir(&folder.join(split), "test")?
+            };
+            evaluators.push(Self::part(name, split, data, &options)?);
         }
         let dimension = options.truncate_dim.map(|dimension| format!("_{dimension}")).unwrap_or_default();
         Ok(Self {
-            dataset_names: names.iter().map(|&name| name.to_owned()).collect(),
+            dataset_names: splits.iter().map(|(name, _)| name.clone()).collect(),
             evaluators,
             functions: Functions::new(options.similarity_functions.iter().copied()),
             name: format!("NanoBEIR_{}{dimension}", options.aggregate_key),
@@ -200,6 +223,29 @@ impl NanoBeirEvaluator {
             (self.options.aggregate)(&values)
         })
     }
+}
+
+/// The data sets as they are named in the call, each with its split; all for `None`.
+fn splits(dataset_names: Option<&[&str]>) -> Result<Vec<(String, String)>> {
+    let all = NANO_BEIR.map(|(name, _)| name);
+    let names = dataset_names.unwrap_or(&all);
+    if names.is_empty() {
+        let message = "dataset_names cannot be empty. Use None to evaluate on all datasets.".to_owned();
+        return Err(EvalError::Option { message });
+    }
+    let human = |name: &str| NANO_BEIR.iter().find(|(known, _)| *known == name.to_lowercase()).map(|(_, human)| human);
+    let quoted = |names: &[&str]| names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let unknown: Vec<&str> = names.iter().copied().filter(|name| human(name).is_none()).collect();
+    if !unknown.is_empty() {
+        return Err(EvalError::Option {
+            message: format!(
+                "Dataset(s) [{}] are not valid NanoBEIR datasets. Valid dataset names are: [{}]",
+                quoted(&unknown),
+                quoted(&all)
+            ),
+        });
+    }
+    Ok(names.iter().filter_map(|&name| Some((name.to_owned(), format!("Nano{}", human(name)?)))).collect())
 }
 
 impl Evaluator for NanoBeirEvaluator {

@@ -1,6 +1,7 @@
 //! [`InformationRetrievalEvaluator`].
 
 use std::collections::{HashMap, HashSet};
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -13,6 +14,29 @@ use crate::embedder::embed_all;
 use crate::evaluator::{Functions, check_main};
 use crate::report::{Report, python_float, python_json_string};
 use crate::{EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorKind, Occasion, Result, Role};
+
+/// Where the embeddings of the documents come from.
+///
+/// ```
+/// let embeddings = st_vectors::Embeddings::zeros(1, 4);
+/// assert!(format!("{:?}", st_eval::Corpus::Embeddings(&embeddings)).starts_with("Embeddings"));
+/// ```
+#[derive(Clone, Copy)]
+pub enum Corpus<'a> {
+    /// This model embeds them.
+    Model(&'a dyn Embedder),
+    /// They are embedded already: a row per document, in order.
+    Embeddings(&'a Embeddings),
+}
+
+impl fmt::Debug for Corpus<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Model(_) => formatter.write_str("Model"),
+            Self::Embeddings(embeddings) => write!(formatter, "Embeddings({} rows)", embeddings.rows()),
+        }
+    }
+}
 
 /// How well queries find their relevant documents in a corpus.
 ///
@@ -199,8 +223,26 @@ impl InformationRetrievalEvaluator {
         embed_all(model, &texts, role, &options)
     }
 
+    /// Evaluates with a corpus that another model embeds, or that is embedded already.
+    ///
+    /// # Errors
+    /// As [`Evaluator::evaluate`], and [`EvalError::EmbeddingCount`] when there are not as many embeddings as documents.
+    pub fn evaluate_with(&self, model: &dyn Embedder, corpus: Corpus<'_>, occasion: &Occasion) -> Result<Evaluation> {
+        if let Corpus::Embeddings(embeddings) = corpus
+            && embeddings.rows() != self.corpus.len()
+        {
+            return Err(EvalError::EmbeddingCount { expected: self.corpus.len(), found: embeddings.rows() });
+        }
+        self.run(model, corpus, occasion)
+    }
+
     /// Per function and query the best hits of the corpus, best first.
-    fn search(&self, model: &dyn Embedder, functions: &[SimilarityFunction]) -> Result<Vec<Vec<Vec<Hit>>>> {
+    fn search(
+        &self,
+        model: &dyn Embedder,
+        corpus: Corpus<'_>,
+        functions: &[SimilarityFunction],
+    ) -> Result<Vec<Vec<Vec<Hit>>>> {
         let top_k = self.cutoffs.largest();
         let queries = self.embed(model, &self.queries, Role::Query)?;
         let mut best = vec![vec![Vec::new(); queries.rows()]; functions.len()];
@@ -209,7 +251,14 @@ impl InformationRetrievalEvaluator {
             return Err(VectorError::ZeroOption { option: "corpus_chunk_size" }.into());
         }
         for (chunk, documents) in self.corpus.chunks(size).enumerate() {
-            let embeddings = self.embed(model, documents, Role::Document)?;
+            let embeddings = match corpus {
+                Corpus::Model(model) => self.embed(model, documents, Role::Document)?,
+                Corpus::Embeddings(all) => {
+                    let (from, to) =
+                        (chunk * size * all.dimension(), (chunk * size + documents.len()) * all.dimension());
+                    Embeddings::new(all.as_slice()[from..to].to_vec(), documents.len(), all.dimension())?
+                }
+            };
             for (best, &function) in best.iter_mut().zip(functions) {
                 let options = SearchOptions::new().top_k(top_k).score_function(function);
                 let found = semantic_search(&queries, &embeddings, &options)?;
@@ -267,6 +316,12 @@ impl Evaluator for InformationRetrievalEvaluator {
     }
 
     fn evaluate(&self, model: &dyn Embedder, occasion: &Occasion) -> Result<Evaluation> {
+        self.run(model, Corpus::Model(model), occasion)
+    }
+}
+
+impl InformationRetrievalEvaluator {
+    fn run(&self, model: &dyn Embedder, corpus: Corpus<'_>, occasion: &Occasion) -> Result<Evaluation> {
         log::info!(
             "Information Retrieval Evaluation of the model on the {} dataset{}:",
             self.name,
@@ -275,7 +330,7 @@ impl Evaluator for InformationRetrievalEvaluator {
         self.cutoffs.check()?;
         let functions = self.functions.resolve(model);
         check_main(self.main, functions)?;
-        let results = self.search(model, functions)?;
+        let results = self.search(model, corpus, functions)?;
         if let Some(folder) = occasion.folder(self.write_predictions) {
             for (&function, results) in functions.iter().zip(&results) {
                 self.write_hits(folder, function, results)?;

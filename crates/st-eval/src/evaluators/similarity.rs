@@ -7,7 +7,9 @@ use crate::error::check_lengths;
 use crate::evaluator::{Functions, capitalised, check_main, largest};
 use crate::metrics::{pearson, spearman};
 use crate::report::{Report, python_float};
-use crate::{EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorKind, Occasion, Result, Role};
+use crate::{
+    EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorKind, Occasion, Result, Role, SimilarityPairs,
+};
 
 /// How well similarities of pairs follow graded labels.
 ///
@@ -75,6 +77,14 @@ impl EmbeddingSimilarityEvaluator {
             truncate_dim: None,
             show_progress: false,
         })
+    }
+
+    /// Pairs as a file had them.
+    ///
+    /// # Errors
+    /// [`EvalError::Nothing`] without pairs.
+    pub fn from_pairs(pairs: SimilarityPairs) -> Result<Self> {
+        Self::new(pairs.sentences1, pairs.sentences2, pairs.scores)
     }
 
     /// The similarity functions; default: the main one, else the model's.

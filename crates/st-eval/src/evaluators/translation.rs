@@ -1,6 +1,6 @@
 //! [`TranslationEvaluator`].
 
-use st_vectors::SimilarityFunction;
+use st_vectors::{Embeddings, SimilarityFunction};
 
 use crate::embedder::embed_all;
 use crate::error::check_lengths;
@@ -11,7 +11,7 @@ use crate::{EmbedOptions, Embedder, EvalError, Evaluation, Evaluator, EvaluatorK
 /// How often a sentence and its translation find each other among all.
 ///
 /// # Formula
-/// [`matching_accuracy`] of the cosine matrix of source and target sentences.
+/// [`matching_accuracy`] of source and target sentences.
 ///
 /// # Metrics
 /// `src2trg_accuracy`, `trg2src_accuracy`, `mean_accuracy`.
@@ -74,6 +74,13 @@ impl TranslationEvaluator {
     }
 }
 
+/// The cosine of one row with another.
+fn cos_sim_of(source: &Embeddings, row: usize, target: &Embeddings, column: usize) -> f32 {
+    let (source, target) = (Embeddings::from(source.row(row).to_vec()), Embeddings::from(target.row(column).to_vec()));
+    let score = SimilarityFunction::Cosine.similarity_pairwise(&source, &target);
+    score.ok().and_then(|scores| scores.first().copied()).unwrap_or(f32::NAN)
+}
+
 super::shared_setters!(TranslationEvaluator);
 
 impl Evaluator for TranslationEvaluator {
@@ -99,11 +106,10 @@ impl Evaluator for TranslationEvaluator {
         };
         let source = embed_all(model, &self.source_sentences, Role::Plain, &options)?;
         let target = embed_all(model, &self.target_sentences, Role::Plain, &options)?;
-        let scores = SimilarityFunction::Cosine.similarity(&source, &target)?;
-        let matching = matching_accuracy(&scores);
+        let matching = matching_accuracy(&source, &target)?;
         if self.log_wrong_matches {
             for &(row, found) in &matching.wrong {
-                let score = |column: usize| scores.get(row, column).unwrap_or(f32::NAN);
+                let score = |column: usize| cos_sim_of(&source, row, &target, column);
                 log::info!("Incorrect  : Source {row} is most similar to target {found} instead of target {row}");
                 log::info!("Source     : {}", self.source_sentences[row]);
                 log::info!("Pred Target: {} (Score: {:.4})", self.target_sentences[found], score(found));

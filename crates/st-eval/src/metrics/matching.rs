@@ -1,52 +1,48 @@
 //! Rows against rows: translations, triplets, squared distances.
 
-use st_vectors::{Embeddings, SimilarityMatrix, VectorError};
+use st_vectors::{Embeddings, SearchOptions, VectorError, semantic_search};
 
 /// How often the row at the same place is the most similar one.
 ///
 /// ```
 /// use st_eval::metrics::matching_accuracy;
-/// use st_vectors::SimilarityMatrix;
-/// let scores = SimilarityMatrix::new(vec![0.9, 0.1, 0.8, 0.2], 2, 2)?;
-/// let matching = matching_accuracy(&scores);
-/// assert_eq!((matching.forward, matching.backward), (0.5, 1.0));
+/// use st_vectors::Embeddings;
+/// let source = Embeddings::from_rows([[1.0, 0.0], [0.9, 0.1]])?;
+/// let target = Embeddings::from_rows([[1.0, 0.1], [0.0, 1.0]])?;
+/// let matching = matching_accuracy(&source, &target)?;
+/// assert_eq!((matching.forward, matching.backward, matching.wrong), (0.5, 0.5, vec![(1, 0)]));
 /// # Ok::<(), st_vectors::VectorError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Matching {
-    /// Part of the rows whose best column is their own.
+    /// Part of the source rows whose best target row is their own.
     pub forward: f64,
-    /// Part of the columns whose best row is their own.
+    /// Part of the target rows whose best source row is their own.
     pub backward: f64,
-    /// The rows that missed, each with the column that was better.
+    /// The source rows that missed, each with the target row that was better.
     pub wrong: Vec<(usize, usize)>,
 }
 
-/// Arg-max on the diagonal, both ways; the first of equal scores counts. NaN without rows.
-#[must_use]
-pub fn matching_accuracy(scores: &SimilarityMatrix) -> Matching {
-    let mut wrong = Vec::new();
-    let mut best_rows: Vec<(usize, f32)> = Vec::new();
-    for (index, row) in scores.rows_iter().enumerate() {
-        let mut best = 0;
-        for (column, &score) in row.iter().enumerate() {
-            if score > row[best] {
-                best = column;
-            }
-            match best_rows.get_mut(column) {
-                Some(best) if score > best.1 => *best = (index, score),
-                Some(_) => {}
-                None => best_rows.push((index, score)),
-            }
-        }
-        if best != index {
-            wrong.push((index, best));
-        }
-    }
-    let rows = scores.rows() as f64;
-    let forward = (scores.rows() - wrong.len()) as f64 / rows;
-    let own = best_rows.iter().enumerate().filter(|(column, (row, _))| column == row).count();
-    Matching { forward, backward: own as f64 / scores.columns() as f64, wrong }
+/// The most similar row of the other side by cosine, both ways; the first of equal scores counts. NaN without rows.
+///
+/// Searched in chunks on all cores; there is never a matrix of all scores.
+///
+/// # Errors
+/// [`VectorError::DimensionMismatch`].
+pub fn matching_accuracy(source: &Embeddings, target: &Embeddings) -> Result<Matching, VectorError> {
+    let best = |from: &Embeddings, to: &Embeddings| -> Result<Vec<Option<usize>>, VectorError> {
+        let hits = semantic_search(from, to, &SearchOptions::new().top_k(1))?;
+        Ok(hits.iter().map(|hits| hits.first().map(|hit| hit.corpus_id)).collect())
+    };
+    let misses = |best: &[Option<usize>]| -> Vec<(usize, usize)> {
+        let missed = best.iter().enumerate().filter(|(row, best)| **best != Some(*row));
+        missed.map(|(row, best)| (row, best.unwrap_or(0))).collect()
+    };
+    let part = |misses: usize, rows: usize| (rows - misses) as f64 / rows as f64;
+    let wrong = misses(&best(source, target)?);
+    let backward = misses(&best(target, source)?).len();
+    let forward = part(wrong.len(), source.rows());
+    Ok(Matching { forward, backward: part(backward, target.rows()), wrong })
 }
 
 /// Part of the triplets with `positive > negative + margin`. NaN without triplets.
@@ -88,11 +84,14 @@ mod tests {
 
     #[test]
     fn misses_are_named() {
-        let scores = vec![0.5, 0.5, 0.1, /**/ 0.9, 0.8, 0.9, /**/ 0.2, 0.3, 0.4];
-        let matching = matching_accuracy(&SimilarityMatrix::new(scores, 3, 3).unwrap());
-        // Rows: 0 (the first of equals), 0, 2. Columns: rows 1, 1, 1.
+        // Cosines, row by row: 1, 1, 0 / 1, 1, 0 / 0, 0, 1.
+        let source = Embeddings::from_rows([[1.0, 0.0], [3.0, 0.0], [0.0, 1.0]]).unwrap();
+        let target = Embeddings::from_rows([[2.0, 0.0], [1.0, 0.0], [0.0, 5.0]]).unwrap();
+        let matching = matching_accuracy(&source, &target).unwrap();
+        // The first of equals is taken, so that the second row misses on both sides.
         assert_eq!(matching.wrong, [(1, 0)]);
-        assert_eq!((matching.forward, matching.backward), (2.0 / 3.0, 1.0 / 3.0));
+        assert_eq!((matching.forward, matching.backward), (2.0 / 3.0, 2.0 / 3.0));
+        assert!(matching_accuracy(&source, &Embeddings::zeros(3, 5)).is_err());
     }
 
     #[test]

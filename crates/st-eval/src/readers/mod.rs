@@ -1,6 +1,7 @@
 //! Files that evaluation data comes in.
 
 mod beir;
+mod nano_beir;
 mod sts;
 
 pub use beir::RetrievalData;
