@@ -18,6 +18,11 @@ impl SentenceTransformer {
         &mut self.parts.card_data
     }
 
+    /// Replaces the card that came with the model; without one, the next card is made from what is known.
+    pub fn set_card(&mut self, card: Option<String>) {
+        self.parts.card = card;
+    }
+
     /// The text of the model card: the one that the model came with, unless it has been trained since; otherwise a new
     /// one, whose usage example shows the similarities that this model really gives.
     ///
