@@ -5,7 +5,7 @@ use crate::process;
 use anyhow::{Result, bail};
 
 const USAGE: &str =
-    "usage: cargo xtask check [fmt] [clippy] [docs] [layering] [deny] [typos]    (no name: all of them)";
+    "usage: cargo xtask check [fmt] [clippy] [docs] [layering] [parity] [deny] [typos]    (no name: all of them)";
 
 /// One part of the check.
 struct Part {
@@ -17,6 +17,7 @@ struct Part {
 const PARTS: &[Part] = &[
     Part { name: "fmt", run: formatting },
     Part { name: "layering", run: invariants },
+    Part { name: "parity", run: parity },
     Part { name: "typos", run: typos },
     Part { name: "deny", run: deny },
     Part { name: "clippy", run: clippy },
@@ -71,6 +72,10 @@ fn invariants() -> Result<()> {
         bail!("{errors} invariants are broken");
     }
     Ok(())
+}
+
+fn parity() -> Result<()> {
+    crate::parity::check(&st_testing::repository())
 }
 
 fn deny() -> Result<()> {

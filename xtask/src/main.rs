@@ -6,6 +6,7 @@ mod demo;
 mod fixtures;
 mod layering;
 mod models;
+mod parity;
 mod process;
 mod run_tests;
 

@@ -73,7 +73,8 @@ pub(crate) fn zeroed_vec(len: usize) -> Vec<f32> {
     {
         // The whole huge pages inside.
         let start = numbers.as_ptr() as usize;
-        let (first, end) = (start.next_multiple_of(HUGE_PAGE), (start + len * size_of::<f32>()) / HUGE_PAGE * HUGE_PAGE);
+        let (first, end) =
+            (start.next_multiple_of(HUGE_PAGE), (start + len * size_of::<f32>()) / HUGE_PAGE * HUGE_PAGE);
         if first < end {
             let address = numbers.as_ptr().wrapping_byte_add(first - start);
             // SAFETY: advice about memory of the vector; it changes no content.

@@ -3,8 +3,8 @@
 mod arguments;
 pub mod callbacks;
 mod checkpoint;
-mod error;
 pub mod data;
+mod error;
 mod loss;
 pub mod losses;
 pub mod model;
