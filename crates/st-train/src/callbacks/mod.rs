@@ -1,6 +1,7 @@
 //! [`Callback`]: what happens beside the training loop.
 
 mod early_stopping;
+mod progress_line;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -10,9 +11,11 @@ use serde_json::{Map, Value};
 
 use crate::model::EmbeddingModel;
 use crate::state::{Control, TrainerState};
+use crate::trainer::{Setup, save_model};
 use crate::{Result, TrainingArguments};
 
 pub use early_stopping::EarlyStopping;
+pub use progress_line::ProgressLine;
 
 /// What a callback sees, and what it can ask for.
 #[derive(Debug)]
@@ -33,6 +36,17 @@ pub struct Event<'a> {
     pub learning_rate: f64,
     /// How fast it goes.
     pub speed: Speed,
+    pub(crate) setup: &'a Setup,
+}
+
+impl Event<'_> {
+    /// Saves the model as it is now, with a card that tells how it was trained.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn save_model(&self, folder: &Path) -> Result<()> {
+        save_model(self.model, self.setup, folder)
+    }
 }
 
 /// How fast training goes, since this process started.

@@ -20,4 +20,6 @@ pub use formats::{FILE_FORMATS, FileDataset, FileFormat};
 pub use settings::{Mapping, PromptEntry, PromptSettings, RouteEntry, RouterMapping};
 pub use table::Table;
 
+pub(crate) use collator::targets;
+pub(crate) use formats::open_text;
 pub(crate) use table::listed;

@@ -10,7 +10,7 @@ mod progress;
 mod run;
 mod saving;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use st_eval::{Evaluator, SequentialEvaluator};
@@ -27,6 +27,8 @@ use crate::samplers::{BatchSampler, SamplerInput};
 use crate::schedules::Schedule;
 use crate::state::TrainerState;
 use crate::{Result, TrainError};
+
+pub(crate) use saving::save_model;
 
 use run::Run;
 
@@ -129,23 +131,7 @@ impl<M: EmbeddingModel> Trainer<M> {
     /// A trainer of a model. Without a loss it takes CoSENT, the original's default.
     #[must_use]
     pub fn new(model: M, arguments: TrainingArguments) -> Self {
-        let setup = Setup {
-            arguments,
-            train: None,
-            eval: None,
-            losses: None,
-            evaluators: Vec::new(),
-            evaluator: None,
-            callbacks: Vec::new(),
-            optimizer: None,
-            schedule: None,
-            no_decay: NoDecay::Norms,
-            batch_sampler: None,
-            multi_dataset_batch_sampler: None,
-            state: TrainerState::default(),
-            card: card::Card::default(),
-        };
-        Self { model, setup }
+        Self { model, setup: Setup::new(arguments) }
     }
 
     /// Sets what to train on.
@@ -251,14 +237,7 @@ impl<M: EmbeddingModel> Trainer<M> {
     /// # Errors
     /// Arguments, datasets and losses that do not fit together, in the original's words; whatever fails on the way.
     pub fn train(&mut self) -> Result<TrainOutcome> {
-        let resume = self.resume()?;
-        self.prepare()?;
-        if self.setup.train.is_none() {
-            return Err(TrainError::invalid(
-                "Training requires specifying a train_dataset to the SentenceTransformerTrainer.",
-            ));
-        }
-        Run::new(&self.model, &mut self.setup)?.train(resume.as_deref())
+        self.setup.train(&self.model)
     }
 
     /// Evaluates the model on the evaluation data and with the evaluators; gives all metrics, with the prefix `eval_`.
@@ -266,7 +245,7 @@ impl<M: EmbeddingModel> Trainer<M> {
     /// # Errors
     /// As [`Trainer::train`]; and when there is nothing to evaluate on.
     pub fn evaluate(&mut self) -> Result<Map<String, Value>> {
-        self.prepare()?;
+        self.setup.prepare(&self.model)?;
         if self.setup.eval.is_none() && self.setup.evaluator.is_none() {
             return Err(TrainError::invalid(
                 "Evaluation requires specifying an eval_dataset to the SentenceTransformerTrainer.",
@@ -311,38 +290,6 @@ impl<M: EmbeddingModel> Trainer<M> {
     pub fn into_model(self) -> M {
         self.model
     }
-
-    /// Fills in defaults and checks that everything fits.
-    fn prepare(&mut self) -> Result<()> {
-        let setup = &mut self.setup;
-        if setup.losses.is_none() {
-            log::info!("No `loss` passed, using `losses.CoSENTLoss` as a default option.");
-            setup.losses = Some(Losses::Single(Box::new(CoSentLoss::new())));
-        }
-        if setup.evaluator.is_none() {
-            setup.evaluator = match setup.evaluators.len() {
-                0 => None,
-                1 => setup.evaluators.pop(),
-                _ => Some(Box::new(SequentialEvaluator::new(std::mem::take(&mut setup.evaluators))?)),
-            };
-        }
-        checks::check(&self.model, setup)
-    }
-
-    fn resume(&self) -> Result<Option<std::path::PathBuf>> {
-        let folder = &self.setup.arguments.output_dir;
-        match &self.setup.arguments.resume_from_checkpoint {
-            None | Some(Resume::Last(false)) => Ok(None),
-            Some(Resume::Folder(folder)) => Ok(Some(folder.clone())),
-            Some(Resume::Last(true)) => match checkpoint::last(folder)? {
-                Some(last) => Ok(Some(last)),
-                None => Err(TrainError::invalid(format!(
-                    "No valid checkpoint found in output directory ({})",
-                    folder.display()
-                ))),
-            },
-        }
-    }
 }
 
 impl Losses {
@@ -368,6 +315,69 @@ impl Losses {
 }
 
 impl Setup {
+    /// Nothing but arguments.
+    pub(crate) fn new(arguments: TrainingArguments) -> Self {
+        Self {
+            arguments,
+            train: None,
+            eval: None,
+            losses: None,
+            evaluators: Vec::new(),
+            evaluator: None,
+            callbacks: Vec::new(),
+            optimizer: None,
+            schedule: None,
+            no_decay: NoDecay::Norms,
+            batch_sampler: None,
+            multi_dataset_batch_sampler: None,
+            state: TrainerState::default(),
+            card: card::Card::default(),
+        }
+    }
+
+    /// Trains a model.
+    pub(crate) fn train(&mut self, model: &dyn EmbeddingModel) -> Result<TrainOutcome> {
+        let resume = self.resume()?;
+        self.prepare(model)?;
+        if self.train.is_none() {
+            return Err(TrainError::invalid(
+                "Training requires specifying a train_dataset to the SentenceTransformerTrainer.",
+            ));
+        }
+        Run::new(model, self)?.train(resume.as_deref())
+    }
+
+    /// Fills in defaults and checks that everything fits.
+    fn prepare(&mut self, model: &dyn EmbeddingModel) -> Result<()> {
+        if self.losses.is_none() {
+            log::info!("No `loss` passed, using `losses.CoSENTLoss` as a default option.");
+            self.losses = Some(Losses::Single(Box::new(CoSentLoss::new())));
+        }
+        if self.evaluator.is_none() {
+            self.evaluator = match self.evaluators.len() {
+                0 => None,
+                1 => self.evaluators.pop(),
+                _ => Some(Box::new(SequentialEvaluator::new(std::mem::take(&mut self.evaluators))?)),
+            };
+        }
+        checks::check(model, self)
+    }
+
+    fn resume(&self) -> Result<Option<PathBuf>> {
+        let folder = &self.arguments.output_dir;
+        match &self.arguments.resume_from_checkpoint {
+            None | Some(Resume::Last(false)) => Ok(None),
+            Some(Resume::Folder(folder)) => Ok(Some(folder.clone())),
+            Some(Resume::Last(true)) => match checkpoint::last(folder)? {
+                Some(last) => Ok(Some(last)),
+                None => Err(TrainError::invalid(format!(
+                    "No valid checkpoint found in output directory ({})",
+                    folder.display()
+                ))),
+            },
+        }
+    }
+
     pub(crate) fn losses(&self) -> Result<&Losses> {
         self.losses.as_ref().ok_or_else(|| TrainError::invalid("there is no loss"))
     }

@@ -425,6 +425,7 @@ impl<'a> Run<'a> {
             gradient_norm: self.gradient_norm,
             learning_rate: self.learning_rate,
             speed,
+            setup: self.setup,
         };
         let done = callbacks.iter_mut().try_for_each(|callback| call(callback.as_mut(), &mut event));
         self.setup.callbacks = callbacks;

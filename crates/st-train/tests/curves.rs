@@ -1,0 +1,72 @@
+//! The losses of 200 steps are the original's, step by step: the same weights, data order and seed, dropout off.
+
+mod common;
+
+use serde_json::Value;
+use st_train::data::Table;
+use st_train::losses::{CoSentLoss, CosineSimilarityLoss, MultipleNegativesRankingLoss};
+use st_train::{Objective, SaveInterval, Trainer, TrainingArguments};
+
+use common::{Recorder, tiny_model};
+
+/// Relative difference allowed at every step.
+const TOLERANCE: f64 = 1e-3;
+
+fn golden() -> Value {
+    serde_json::from_str(include_str!("../fixtures/curves.json")).unwrap()
+}
+
+fn dataset(golden: &Value, columns: usize) -> Table {
+    let rows = golden["rows"].as_array().unwrap();
+    let text = |index: usize| rows.iter().map(move |row| row[index].as_str().unwrap().to_owned());
+    let table = Table::new().column("sentence1", text(0)).unwrap().column("sentence2", text(1)).unwrap();
+    match columns {
+        2 => table,
+        _ => table.column("score", rows.iter().map(|row| row[2].as_f64().unwrap())).unwrap(),
+    }
+}
+
+fn check(name: &str, loss: impl Objective + 'static, columns: usize) {
+    let golden = golden();
+    let folder = tempfile::tempdir().unwrap();
+    let mut arguments = golden["arguments"].clone();
+    arguments["output_dir"] = folder.path().join("out").to_str().unwrap().into();
+    arguments["logging_steps"] = 1.into();
+    let arguments = TrainingArguments::from_json(&arguments.to_string()).unwrap().save_strategy(SaveInterval::No);
+    let recorder = Recorder::default();
+    let losses = recorder.losses();
+    let mut trainer = Trainer::new(tiny_model("tiny-bert", 0.0), arguments)
+        .train_dataset(dataset(&golden, columns))
+        .loss(loss)
+        .callback(recorder);
+    trainer.train().unwrap();
+    let wanted: Vec<f64> = serde_json::from_value(golden["curves"][name]["losses"].clone()).unwrap();
+    let norms: Vec<f64> = serde_json::from_value(golden["curves"][name]["grad_norms"].clone()).unwrap();
+    let found = losses.lock().unwrap();
+    assert_eq!((found.len(), wanted.len()), (200, 200));
+    let difference = |found: f64, wanted: f64| ((found - wanted) / wanted).abs();
+    let largest = found.iter().zip(&wanted).map(|(&found, &wanted)| difference(found, wanted)).fold(0.0, f64::max);
+    println!("{name}: largest relative difference of the loss {largest:.2e}");
+    for (step, (&found, &wanted)) in found.iter().zip(&wanted).enumerate() {
+        assert!(difference(found, wanted) < TOLERANCE, "step {step}: {found} instead of {wanted}");
+    }
+    let logged = trainer.state().log_history.iter().filter_map(|log| log.get("grad_norm")?.as_f64());
+    for (step, (found, wanted)) in logged.zip(norms).enumerate() {
+        assert!(difference(found, wanted) < 5e-3, "gradient norm of step {step}: {found} instead of {wanted}");
+    }
+}
+
+#[test]
+fn multiple_negatives_ranking() {
+    check("MultipleNegativesRankingLoss", MultipleNegativesRankingLoss::new(), 2);
+}
+
+#[test]
+fn cosent() {
+    check("CoSENTLoss", CoSentLoss::new(), 3);
+}
+
+#[test]
+fn cosine_similarity() {
+    check("CosineSimilarityLoss", CosineSimilarityLoss::new(), 3);
+}
