@@ -128,7 +128,9 @@ impl From<st_encoder::EncoderError> for Error {
             Lower::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Lower::Io { .. } => ErrorKind::Io,
             Lower::Config { .. } => ErrorKind::Config,
-            Lower::UnknownArchitecture { .. } | Lower::Unsupported { .. } => ErrorKind::Unsupported,
+            Lower::UnknownArchitecture { .. } | Lower::Unsupported { .. } | Lower::UnsupportedAdapter { .. } => {
+                ErrorKind::Unsupported
+            }
             Lower::NoWeights { .. }
             | Lower::Weights { .. }
             | Lower::MissingTensor { .. }

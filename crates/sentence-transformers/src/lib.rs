@@ -17,6 +17,7 @@
 //! # Ok::<(), sentence_transformers::Error>(())
 //! ```
 
+pub mod adapters;
 mod encode;
 mod error;
 mod features;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows};
+use st_hub::HubOptions;
 
 use crate::files::{ModuleWriter, SavedTensor};
 use crate::input::PreparedText;
@@ -329,7 +330,13 @@ impl ModuleFolder {
     /// The folder on disk. It need not exist: modules without files have none.
     #[must_use]
     pub fn folder(&self) -> PathBuf {
-        if self.path.is_empty() || self.path == "." { self.root.clone() } else { self.root.join(&self.path) }
+        if self.is_root() { self.root.clone() } else { self.root.join(&self.path) }
+    }
+
+    /// Whether it is the model's own folder.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        self.path.is_empty() || self.path == "."
     }
 
     /// A file of the folder.
@@ -350,4 +357,17 @@ pub struct InputContext {
     pub tokenizer: TokenizerOptions,
     /// Longest token sequence, instead of the folder's.
     pub max_seq_length: Option<usize>,
+    /// Where the model comes from.
+    pub origin: Origin,
+}
+
+/// Where a model comes from, for modules that name it or need another model: an adapter's base, say.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// Its Hub id or its path.
+    pub name: String,
+    /// How other models are looked for.
+    pub hub: HubOptions,
+    /// Whether it is a folder of this machine, whose files may name others.
+    pub is_local: bool,
 }

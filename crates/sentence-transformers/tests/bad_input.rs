@@ -243,9 +243,11 @@ fn weights_that_are_not_finite() {
 }
 
 #[test]
-fn an_adapter_folder() {
-    let error = error_of("tiny-bert", |folder| fs::write(folder.join("adapter_config.json"), "{}").unwrap());
+fn an_adapter_of_a_kind_that_is_not_followed() {
+    let config = r#"{"peft_type": "IA3", "base_model_name_or_path": "models/tiny-bert"}"#;
+    let error = error_of("tiny-bert", |folder| fs::write(folder.join("adapter_config.json"), config).unwrap());
     assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("adapters of type IA3 are not supported"), "{error}");
     assert!(error.hint().unwrap().contains("merge"), "{:?}", error.hint());
 }
 

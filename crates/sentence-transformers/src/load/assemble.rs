@@ -4,6 +4,7 @@ use st_card::ModelCardData;
 use st_hub::{Selection, Source};
 
 use crate::model::Parts;
+use crate::module::{InputContext, Origin};
 use crate::pipeline::Pipeline;
 use crate::{Result, SentenceTransformer};
 
@@ -66,7 +67,13 @@ impl LoadOptions {
         let name = name.as_ref();
         log::info!("Load pretrained SentenceTransformer: {name}");
         let source = Source::resolve(name, &self.hub)?;
-        let folder = super::folder::open(name, source.snapshot(&Selection::model())?, &self.input)?;
+        let origin = Origin {
+            name: source.id().unwrap_or(name).to_owned(),
+            hub: self.hub.clone(),
+            is_local: matches!(source, Source::Folder(_)),
+        };
+        let context = InputContext { origin, ..self.input.clone() };
+        let folder = super::folder::open(name, source.snapshot(&Selection::model())?, &context)?;
         SentenceTransformer::assemble(folder, self, source.origin())
     }
 }

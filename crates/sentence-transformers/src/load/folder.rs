@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+use st_encoder::adapters::ADAPTER_CONFIG;
 use st_vectors::SimilarityFunction;
 
 use crate::files::read_json;
@@ -77,7 +78,7 @@ fn static_model(path: &Path, context: &InputContext) -> Result<Option<Pipeline>>
 }
 
 fn plain_transformer(path: &Path, context: &InputContext) -> Result<Pipeline> {
-    if !path.join("config.json").is_file() {
+    if !path.join("config.json").is_file() && !path.join(ADAPTER_CONFIG).is_file() {
         return Err(Error::new(
             ErrorKind::NotFound,
             format!("{} holds no model: there is neither modules.json nor config.json", path.display()),

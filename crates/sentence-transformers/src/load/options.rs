@@ -9,7 +9,7 @@ use st_native::NativeBackend;
 use st_vectors::SimilarityFunction;
 
 use crate::Prompts;
-use crate::module::InputContext;
+use crate::module::{InputContext, Origin};
 use crate::tokenizer::TokenizerOptions;
 
 /// How a model is loaded: the arguments of the original's constructor.
@@ -58,6 +58,7 @@ impl LoadOptions {
                 encoder: EncoderOptions::new(),
                 tokenizer: TokenizerOptions::default(),
                 max_seq_length: None,
+                origin: Origin::default(),
             },
         }
     }

@@ -1,6 +1,9 @@
 //! [`Transformer`]: tokenizer and encoder.
 
+mod adapters;
+mod base;
 mod checkpoint;
+mod shelf;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,9 +12,9 @@ use st_encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pa
 
 use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
 use crate::files::ModuleWriter;
-use crate::files::read_json;
 use crate::tokenizer::{TextTokenizer, Tokens};
 use crate::{Features, NewWeights, Result};
+use shelf::Shelf;
 
 /// The row of [`super::MODULES`].
 pub(super) const TRANSFORMER: ModuleKind = ModuleKind {
@@ -49,6 +52,9 @@ const SAVED_FILES: [&str; 14] = [
     "bpe.codes",
     "chat_template.jinja",
 ];
+/// Files by which a folder has a tokenizer of its own.
+const TOKENIZER_FILES: [&str; 6] =
+    ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"];
 /// Weights in one file.
 const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// Indexes of weights in several files.
@@ -74,7 +80,8 @@ fn shards(folder: &Path) -> Vec<PathBuf> {
 /// A Hugging Face encoder with its tokenizer.
 ///
 /// Shapes: texts to token embeddings `[T, hidden]` per text. Files: `config.json`, the weights, the tokenizer's files and
-/// `sentence_bert_config.json` with `max_seq_length` and `do_lower_case`.
+/// `sentence_bert_config.json` with `max_seq_length` and `do_lower_case`. With an active adapter, the adapter's files take the
+/// place of configuration and weights.
 #[derive(Debug)]
 pub struct Transformer {
     tokenizer: Arc<TextTokenizer>,
@@ -82,6 +89,7 @@ pub struct Transformer {
     max_seq_length: Option<usize>,
     lower_case: bool,
     source: Option<EncoderSource>,
+    shelf: Shelf,
 }
 
 /// What an encoder was loaded from, and how.
@@ -90,6 +98,10 @@ struct EncoderSource {
     files: EncoderFiles,
     backend: Arc<dyn Backend>,
     options: EncoderOptions,
+    /// What the model is called.
+    name: String,
+    /// Folder of the tokenizer's files.
+    tokenizer: PathBuf,
 }
 
 impl Transformer {
@@ -97,10 +109,10 @@ impl Transformer {
     #[must_use]
     pub fn new(tokenizer: TextTokenizer, encoder: Box<dyn Encoder>, max_seq_length: Option<usize>) -> Self {
         let (tokenizer, encoder) = (Arc::new(tokenizer), Arc::from(encoder));
-        Self { tokenizer, encoder, max_seq_length, lower_case: false, source: None }
+        Self { tokenizer, encoder, max_seq_length, lower_case: false, source: None, shelf: Shelf::default() }
     }
 
-    /// The folder's configuration and weights; `None` for a transformer that was made in memory.
+    /// The configuration and weights, without adapters; `None` for a transformer that was made in memory.
     #[must_use]
     pub fn files(&self) -> Option<&EncoderFiles> {
         self.source.as_ref().map(|source| &source.files)
@@ -109,14 +121,20 @@ impl Transformer {
     /// The same transformer with new weights, when there are any.
     fn with_new(&self, path: &str, weights: &mut NewWeights) -> Result<Self> {
         let (mut encoder, mut source) = (Arc::clone(&self.encoder), self.source.clone());
-        if let Some(source) = &mut source
-            && let Some(bytes) = checkpoint::with_new(&source.files, path, weights)?
-        {
-            source.files = source.files.clone().with_weights(bytes);
-            encoder = Arc::from(source.backend.load(&source.files, &source.options)?);
+        let adapted = self.shelf.with_numbers(&format!("{path}{}", checkpoint::MODEL), weights)?;
+        if let Some(source) = &mut source {
+            let bytes = checkpoint::with_new(&source.files, path, weights, !self.shelf.is_empty())?;
+            let reload = bytes.is_some() || adapted.is_some();
+            if let Some(bytes) = bytes {
+                source.files = source.files.clone().with_weights(bytes);
+            }
+            if reload {
+                encoder = source.load(adapted.as_ref().unwrap_or(&self.shelf))?;
+            }
         }
         let (tokenizer, max_seq_length) = (Arc::clone(&self.tokenizer), self.max_seq_length);
-        Ok(Self { tokenizer, encoder, max_seq_length, lower_case: self.lower_case, source })
+        let (lower_case, shelf) = (self.lower_case, adapted.unwrap_or_else(|| self.shelf.clone()));
+        Ok(Self { tokenizer, encoder, max_seq_length, lower_case, source, shelf })
     }
 
     /// Reads a transformer folder, with or without `sentence_bert_config.json`.
@@ -125,29 +143,28 @@ impl Transformer {
     /// Whatever is wrong with its files.
     pub fn load(folder: &ModuleFolder, context: &InputContext) -> Result<Self> {
         let settings = Settings::read(folder)?;
-        let files = EncoderFiles::open(folder.folder())?;
-        refuse_adapters(folder)?;
+        let base::Model { files, name, shelf, tokenizer: tokenizer_folder } = base::Model::open(folder, context)?;
+        let (backend, options) = (Arc::clone(&context.backend), context.encoder.clone());
+        let source = EncoderSource { files, backend, options, name, tokenizer: tokenizer_folder };
         // The encoder's packing and the tokenizer's parsing are the two halves of the start-up time.
         let (tokenizer, encoder) = std::thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| TextTokenizer::load(&folder.folder(), &context.tokenizer));
-            let encoder = context.backend.load(&files, &context.encoder);
+            let tokenizer = scope.spawn(|| TextTokenizer::load(&source.tokenizer, &context.tokenizer));
+            let encoder = source.load(&shelf);
             (tokenizer.join(), encoder)
         });
         let tokenizer = tokenizer.map_err(|_| {
             crate::Error::new(crate::ErrorKind::Tokenizer, "the tokenizer's files made their parser fail")
-                .with_path(folder.file("tokenizer.json"))
+                .with_path(source.tokenizer.join("tokenizer.json"))
         })??;
-        let encoder: Arc<dyn Encoder> = Arc::from(encoder?);
+        let encoder = encoder?;
         let max_seq_length = context.max_seq_length.or(settings.max_seq_length).or_else(|| {
             match (encoder.info().max_sequence, tokenizer.model_max_length()) {
                 (Some(positions), Some(length)) => Some(positions.min(length)),
                 _ => None,
             }
         });
-        let (backend, options) = (Arc::clone(&context.backend), context.encoder.clone());
-        let source = Some(EncoderSource { files, backend, options });
         let (tokenizer, lower_case) = (Arc::new(tokenizer), settings.lower_case);
-        Ok(Self { tokenizer, encoder, max_seq_length, lower_case, source })
+        Ok(Self { tokenizer, encoder, max_seq_length, lower_case, source: Some(source), shelf })
     }
 }
 
@@ -193,19 +210,6 @@ impl Settings {
     }
 }
 
-fn refuse_adapters(folder: &ModuleFolder) -> Result<()> {
-    let path = folder.file("adapter_config.json");
-    match read_json(&path)? {
-        None => Ok(()),
-        Some(_) => Err(crate::Error::new(
-            crate::ErrorKind::Unsupported,
-            format!("{}: the folder holds an adapter, not a whole model", path.display()),
-        )
-        .with_path(path)
-        .with_hint("merge the adapter into its base model with PEFT's merge_and_unload() and save that")),
-    }
-}
-
 /// Writes `config.json` with the data type that new weights are saved in, where it names one.
 fn save_config(files: &EncoderFiles, writer: &ModuleWriter) -> Result<()> {
     let mut config = files.config().clone();
@@ -241,7 +245,7 @@ impl Module for Transformer {
     }
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
-        let Some(EncoderSource { files, .. }) = &self.source else {
+        let Some(EncoderSource { files, tokenizer, .. }) = &self.source else {
             return Err(crate::Error::new(
                 crate::ErrorKind::Unsupported,
                 "a transformer that was made in memory has no files to save",
@@ -249,16 +253,21 @@ impl Module for Transformer {
             .with_hint("save the encoder's weights and the tokenizer's files yourself"));
         };
         let folder = files.folder();
+        for name in &SAVED_FILES[1..] {
+            writer.copy(&tokenizer.join(name))?;
+        }
+        if !self.shelf.is_empty() {
+            self.save_adapter(writer)?;
+            return writer.config(CONFIG_FILES[0], self.config());
+        }
+        writer.copy(&folder.join(SAVED_FILES[0]))?;
         if let Some(bytes) = files.held_weights() {
-            for name in SAVED_FILES {
-                writer.copy(&folder.join(name))?;
-            }
             save_config(files, writer)?;
             writer.bytes(WEIGHT_FILES[0], bytes)?;
             return writer.config(CONFIG_FILES[0], self.config());
         }
         let mut weights = SHARD_INDEXES.iter().any(|name| folder.join(name).is_file());
-        for name in SAVED_FILES.iter().chain(&SHARD_INDEXES).chain(&WEIGHT_FILES) {
+        for name in SHARD_INDEXES.iter().chain(&WEIGHT_FILES) {
             weights |= writer.copy(&folder.join(name))? && WEIGHT_FILES.contains(name);
         }
         for shard in shards(folder) {

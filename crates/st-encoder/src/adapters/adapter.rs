@@ -33,10 +33,13 @@ const FILE_PREFIX: &str = "base_model.model.";
 pub struct Adapter {
     config: AdapterConfig,
     path: PathBuf,
-    layers: BTreeMap<String, AdapterLayer>,
+    layers: Tensors<AdapterLayer>,
     /// Tensors that stand in the place of the network's, by the names that those have.
-    whole: BTreeMap<String, AdapterTensor>,
+    whole: Tensors<AdapterTensor>,
 }
+
+/// Things by name.
+pub(super) type Tensors<T> = BTreeMap<String, T>;
 
 /// A part of a module's change, by the end of its name in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,9 +215,9 @@ impl Adapter {
         self.layers.get(module)
     }
 
-    /// The change of a module, for those who train it: shapes must stay as they are.
-    pub fn layer_mut(&mut self, module: &str) -> Option<&mut AdapterLayer> {
-        self.layers.get_mut(module)
+    /// The layers by module, and what is replaced whole by name.
+    pub(super) fn content_mut(&mut self) -> (&mut Tensors<AdapterLayer>, &mut Tensors<AdapterTensor>) {
+        (&mut self.layers, &mut self.whole)
     }
 
     /// The tensors that stand in the place of the network's, by the names that those have.

@@ -15,6 +15,7 @@ mod config_fields;
 mod layer;
 mod merged;
 mod modules;
+mod parameters;
 mod random;
 mod targets;
 

@@ -73,6 +73,11 @@ impl AdaptableModules {
         let mut aliases = Vec::new();
         for (slot, shape) in required_slots(spec) {
             let source = (architecture.source)(spec, slot);
+            if slot == Slot::RelativeEmbedding {
+                // The original reads this table's weight directly, past any adapter.
+                aliases.push(source.name);
+                continue;
+            }
             let name = match source.or {
                 Some(or) if !found.tensors.contains_key(&source.name) => or,
                 or => {
@@ -167,8 +172,7 @@ fn kind(slot: Slot) -> ModuleKind {
         Slot::WordEmbedding
         | Slot::PositionEmbedding
         | Slot::TokenTypeEmbedding
-        | Slot::RelativeBias
-        | Slot::RelativeEmbedding => ModuleKind::Embedding,
+        | Slot::RelativeBias => ModuleKind::Embedding,
         _ => ModuleKind::Linear,
     }
 }

@@ -139,6 +139,11 @@ impl Router {
         )
     }
 
+    /// The pipelines of the routes, in order, to change them.
+    pub(crate) fn pipelines_mut(&mut self) -> impl Iterator<Item = &mut Pipeline> {
+        self.routes.iter_mut()
+    }
+
     /// The names of the routes and their pipelines, in order.
     pub fn routes(&self) -> impl Iterator<Item = (&str, &Pipeline)> {
         self.routes.iter()

@@ -15,8 +15,13 @@ use crate::{Error, ErrorKind, NewWeights, Result};
 pub(super) const MODEL: &str = "auto_model.";
 
 /// The bytes of `model.safetensors` with new weights, all in 32 bits, under the checkpoint's own names; `None` when there
-/// are no new ones. What the network does not use (a pooler, a language model's head) is kept.
-pub(super) fn with_new(files: &EncoderFiles, path: &str, new: &mut NewWeights) -> Result<Option<Arc<Vec<u8>>>> {
+/// are no new ones, or, where they are `frozen`, the new ones are the old ones. What the network does not use (a pooler, a language model's head) is kept.
+pub(super) fn with_new(
+    files: &EncoderFiles,
+    path: &str,
+    new: &mut NewWeights,
+    frozen: bool,
+) -> Result<Option<Arc<Vec<u8>>>> {
     let start = format!("{path}{MODEL}");
     if !new.names().any(|name| name.starts_with(&start)) {
         return Ok(None);
@@ -27,27 +32,53 @@ pub(super) fn with_new(files: &EncoderFiles, path: &str, new: &mut NewWeights) -
     let prefix = architecture.prefixes.iter().find(|prefix| stored.contains(&format!("{prefix}{probe}")));
     let prefix = prefix.copied().unwrap_or_default();
     let mut tensors: Vec<(&str, Vec<usize>, Cow<'_, [f32]>)> = Vec::new();
+    let mut changed = !frozen;
     for name in stored.names() {
         let shape = stored.shape_of(name).unwrap_or_default();
         let today = current_name(name).unwrap_or_else(|| name.to_owned());
+        let old = || stored.tensor(&TensorSource::whole(name), shape)?.to_f32().map(Cow::into_owned);
         let numbers = match today.strip_prefix(prefix) {
             None => None,
             Some(inside) => new.take(&format!("{start}{inside}"), shape)?,
         };
         let numbers = match numbers {
-            Some(numbers) => Cow::Owned(numbers),
-            None => Cow::Owned(stored.tensor(&TensorSource::whole(name), shape)?.to_f32()?.into_owned()),
+            Some(numbers) => {
+                changed = changed || numbers != old()?;
+                numbers
+            }
+            None => old()?,
         };
-        tensors.push((name, shape.to_vec(), numbers));
+        tensors.push((name, shape.to_vec(), Cow::Owned(numbers)));
     }
+    changed.then(|| written(&tensors)).transpose()
+}
+
+/// The bytes of `model.safetensors` with what lies over the weights, all in 32 bits, under the checkpoint's own names.
+pub(super) fn merged(files: &EncoderFiles, adapted: &EncoderFiles) -> Result<Arc<Vec<u8>>> {
+    let stored = files.weights()?;
+    let (_, _, network) = adapted.network()?;
+    let mut tensors: Vec<(&str, Vec<usize>, Cow<'_, [f32]>)> = Vec::new();
+    for name in stored.names() {
+        let shape = stored.shape_of(name).unwrap_or_default();
+        let today = current_name(name).unwrap_or_else(|| name.to_owned());
+        let tensor = match today.strip_prefix(network.prefix()) {
+            Some(inside) => network.tensor(&TensorSource::whole(inside), shape)?,
+            None => stored.tensor(&TensorSource::whole(name), shape)?,
+        };
+        tensors.push((name, shape.to_vec(), Cow::Owned(tensor.to_f32()?.into_owned())));
+    }
+    written(&tensors)
+}
+
+fn written(tensors: &[(&str, Vec<usize>, Cow<'_, [f32]>)]) -> Result<Arc<Vec<u8>>> {
     let failed = |error: safetensors::SafeTensorError| {
         Error::new(ErrorKind::Weights, "the new weights cannot be written").with_source(error)
     };
     let mut views = Vec::with_capacity(tensors.len());
-    for (name, shape, numbers) in &tensors {
+    for (name, shape, numbers) in tensors {
         let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(numbers)).map_err(failed)?;
         views.push((*name, view));
     }
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    Ok(Some(Arc::new(safetensors::serialize(views, Some(format)).map_err(failed)?)))
+    Ok(Arc::new(safetensors::serialize(views, Some(format)).map_err(failed)?))
 }

@@ -1,0 +1,209 @@
+//! [`Shelf`]: the adapters of a transformer, and which of them are active. What the methods answer, and in which words,
+//! is what the original's do.
+
+use std::sync::Arc;
+
+use st_encoder::WeightsOverlay;
+use st_encoder::adapters::{Adapter, MergedAdapters};
+
+use crate::prompts::python_repr;
+use crate::{Error, ErrorKind, NewWeights, Result};
+
+/// The adapters of a transformer. Each change gives a new shelf, which is taken when the encoder could be loaded with it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shelf {
+    loaded: Vec<(String, Arc<Adapter>)>,
+    active: Vec<String>,
+    disabled: bool,
+    /// Whether training leaves the active adapters as they are, as it does those that were loaded for inference.
+    frozen: bool,
+}
+
+fn argument(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Argument, message)
+}
+
+impl Shelf {
+    /// A shelf with one adapter, which is active.
+    pub(super) fn of(name: &str, adapter: Adapter) -> Self {
+        let loaded = vec![(name.to_owned(), Arc::new(adapter))];
+        Self { loaded, active: vec![name.to_owned()], disabled: false, frozen: true }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.loaded.is_empty()
+    }
+
+    /// Fails without any adapter.
+    pub(super) fn require(&self) -> Result<&Self> {
+        if self.is_empty() {
+            return Err(argument("No adapter loaded. Please load an adapter first.")
+                .with_hint("load one with load_adapter, or make one with add_adapter"));
+        }
+        Ok(self)
+    }
+
+    /// Fails when there is one of that name.
+    pub(super) fn refuse_name(&self, name: &str) -> Result<()> {
+        if self.get(name).is_some() {
+            return Err(argument(format!("Adapter with name {name} already exists. Please use a different name.")));
+        }
+        // PEFT puts the name into the names of parameters.
+        if name.is_empty() || name.contains('.') {
+            return Err(argument(format!("an adapter cannot be called '{name}': a name has no dots and is not empty")));
+        }
+        Ok(())
+    }
+
+    /// With another adapter, which becomes the active one.
+    pub(super) fn with(&self, name: &str, adapter: Adapter) -> Result<Self> {
+        self.refuse_name(name)?;
+        let mut next = self.clone();
+        next.loaded.push((name.to_owned(), Arc::new(adapter)));
+        next.active = vec![name.to_owned()];
+        Ok(next)
+    }
+
+    /// With an adapter in the place of the one of that name.
+    pub(super) fn with_changed(&self, name: &str, adapter: Adapter) -> Result<Self> {
+        let mut next = self.require()?.clone();
+        let place = next.loaded.iter_mut().find(|(known, _)| known == name);
+        let (_, place) = place.ok_or_else(|| self.not_found(name))?;
+        *place = Arc::new(adapter);
+        Ok(next)
+    }
+
+    fn not_found(&self, name: &str) -> Error {
+        argument(format!(
+            "Adapter with name {name} not found. Please pass the correct adapter name among {}",
+            self.names_as_python()
+        ))
+    }
+
+    /// With one active adapter.
+    pub(super) fn with_active(&self, name: &str) -> Result<Self> {
+        if self.require()?.get(name).is_none() {
+            return Err(self.not_found(name));
+        }
+        Ok(Self { active: vec![name.to_owned()], frozen: false, ..self.clone() })
+    }
+
+    /// With several active adapters.
+    pub(super) fn with_all_active(&self, names: &[&str]) -> Result<Self> {
+        let missing: Vec<&str> = names.iter().copied().filter(|name| self.get(name).is_none()).collect();
+        if !self.require()?.is_empty() && !missing.is_empty() {
+            return Err(argument(format!(
+                "Following adapter(s) could not be found: {}. Make sure you are passing the correct adapter name(s). \
+                 current loaded adapters are: {}",
+                missing.join(", "),
+                self.names_as_python()
+            )));
+        }
+        let active = names.iter().map(|name| (*name).to_owned()).collect();
+        Ok(Self { active, frozen: false, ..self.clone() })
+    }
+
+    /// With all adapters switched on or off.
+    pub(super) fn enabled(&self, enabled: bool) -> Result<Self> {
+        Ok(Self { disabled: !enabled, ..self.require()?.clone() })
+    }
+
+    /// Without some adapters. When no active one is left, the first by name of those that remain becomes active.
+    pub(super) fn without(&self, names: &[&str]) -> Result<Self> {
+        let missing: Vec<&str> = names.iter().copied().filter(|name| self.get(name).is_none()).collect();
+        if !self.require()?.is_empty() && !missing.is_empty() {
+            let missing = missing.join(", ");
+            return Err(argument(format!("The following adapter(s) are not present and cannot be deleted: {missing}")));
+        }
+        let mut next = self.clone();
+        let was_active = !next.active.is_empty();
+        next.loaded.retain(|(name, _)| !names.contains(&name.as_str()));
+        next.active.retain(|name| !names.contains(&name.as_str()));
+        if next.active.is_empty() && was_active {
+            next.active.extend(next.loaded.iter().map(|(name, _)| name.clone()).min());
+        }
+        if next.loaded.is_empty() { Ok(Self::default()) } else { Ok(next) }
+    }
+
+    /// With new numbers for the active adapters, which are taken out under the names that they have in the original's model,
+    /// `start` before each; `None` when there are none or they are the old ones.
+    pub(super) fn with_numbers(&self, start: &str, weights: &mut NewWeights) -> Result<Option<Self>> {
+        let mut next = self.clone();
+        let mut changed = false;
+        let active = next.loaded.iter_mut().filter(|(name, _)| !self.disabled && self.active.contains(name));
+        for (name, adapter) in active {
+            let new = adapter.with_numbers(name, |tensor, shape| weights.take(&format!("{start}{tensor}"), shape))?;
+            if new != **adapter {
+                changed = true;
+                *adapter = Arc::new(new);
+            }
+        }
+        Ok(changed.then_some(next))
+    }
+
+    /// The adapter that training changes, with its name and whether it is to be trained; `None` when all are off.
+    pub(super) fn trained(&self) -> Result<Option<(&str, &Adapter, bool)>> {
+        if self.disabled || self.is_empty() {
+            return Ok(None);
+        }
+        match self.active.as_slice() {
+            [] => Ok(None),
+            [name] => Ok(self.get(name).map(|adapter| (name.as_str(), adapter, !self.frozen))),
+            _ => Err(Error::new(ErrorKind::Unsupported, "a model with several active adapters cannot be trained")
+                .with_hint("make one active with set_adapter, or merge them with merge_adapters")),
+        }
+    }
+
+    /// With the active adapters frozen or not.
+    pub(super) fn frozen(mut self, frozen: bool) -> Self {
+        self.frozen = frozen;
+        self
+    }
+
+    /// An adapter by its name.
+    pub(super) fn get(&self, name: &str) -> Option<&Adapter> {
+        self.loaded.iter().find(|(known, _)| known == name).map(|(_, adapter)| adapter.as_ref())
+    }
+
+    /// An adapter by its name, or the first active one.
+    pub(super) fn get_or_active(&self, name: Option<&str>) -> Result<&Adapter> {
+        let active = self.require()?.active.first().map(String::as_str);
+        let name = name.or(active).ok_or_else(|| argument("No adapter is active."))?;
+        self.get(name).ok_or_else(|| self.not_found(name))
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.loaded.iter().map(|(name, _)| name.as_str())
+    }
+
+    pub(super) fn active(&self) -> Result<&[String]> {
+        Ok(&self.require()?.active)
+    }
+
+    /// The one adapter that is saved.
+    pub(super) fn saved(&self) -> Result<&Adapter> {
+        if self.active()?.len() > 1 {
+            return Err(argument(
+                "Multiple active adapters detected, saving multiple active adapters is not supported yet. You can save \
+                 adapters separately one by one by iteratively calling `model.set_adapter(adapter_name)` then \
+                 `model.save_pretrained(...)`",
+            )
+            .with_hint("merge_adapters makes them part of the model's weights"));
+        }
+        self.get_or_active(None)
+    }
+
+    /// What the active adapters lay over the weights; `None` when they are off.
+    pub(super) fn overlay(&self) -> Result<Option<Arc<dyn WeightsOverlay>>> {
+        if self.disabled || self.active.is_empty() {
+            return Ok(None);
+        }
+        let adapter =
+            |name: &String| self.loaded.iter().find(|(known, _)| known == name).map(|(_, found)| found.clone());
+        Ok(Some(Arc::new(MergedAdapters::new(self.active.iter().filter_map(adapter).collect())?)))
+    }
+
+    fn names_as_python(&self) -> String {
+        format!("[{}]", self.names().map(python_repr).collect::<Vec<_>>().join(", "))
+    }
+}
