@@ -169,10 +169,9 @@ impl AdaptableModules {
 
 fn kind(slot: Slot) -> ModuleKind {
     match slot {
-        Slot::WordEmbedding
-        | Slot::PositionEmbedding
-        | Slot::TokenTypeEmbedding
-        | Slot::RelativeBias => ModuleKind::Embedding,
+        Slot::WordEmbedding | Slot::PositionEmbedding | Slot::TokenTypeEmbedding | Slot::RelativeBias => {
+            ModuleKind::Embedding
+        }
         _ => ModuleKind::Linear,
     }
 }
