@@ -10,6 +10,9 @@ use crate::ops;
 impl Network {
     /// Runs block `layer` over `[n, hidden]`.
     pub(crate) fn block(&self, layer: usize, x: &Tensor, context: &Context) -> Result<Tensor, EncoderError> {
+        if let Some(y) = self.fused_block(layer, x, context)? {
+            return Ok(y);
+        }
         let spec = &self.spec.layers[layer];
         let slot = |place| at(layer, place);
         let norm = |x: &Tensor, norm: &NormSpec, place| self.norm(x, norm, slot(place), context);

@@ -10,10 +10,13 @@
 //! when a block is computed twice.
 
 mod block;
+mod compute;
 mod dropout;
 mod dropout_rates;
 mod embeddings;
 mod error;
+mod fused_block;
+mod gathering;
 mod graph;
 mod network;
 pub mod ops;
@@ -21,5 +24,6 @@ mod parameters;
 
 pub use dropout::{DropoutMask, DropoutPass, DropoutState};
 pub use dropout_rates::DropoutRates;
+pub use gathering::backward;
 pub use graph::{EncoderGraph, GraphOutput, GraphPass};
 pub use parameters::Parameter;

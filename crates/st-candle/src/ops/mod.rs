@@ -7,6 +7,10 @@
 //! Rows are ragged: `n` is the number of tokens of the batch.
 
 mod attention_shape;
+pub(crate) mod fused;
+pub(crate) mod fused_attention;
+mod fused_linear;
+mod fused_rows;
 mod generic_attention;
 mod generic_disentangled;
 mod generic_rows;
@@ -35,6 +39,9 @@ pub use crate::ops::sequences::Sequences;
 /// # Errors
 /// When shapes, types or devices do not fit.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    if fused::usable([x, weight].into_iter().chain(bias)) && x.rank() == 2 {
+        return fused_linear::linear(x, weight, bias);
+    }
     generic_rows::linear(x, weight, bias)
 }
 
@@ -43,6 +50,9 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
 /// # Errors
 /// When shapes, types or devices do not fit.
 pub fn norm(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, spec: &NormSpec) -> Result<Tensor> {
+    if fused::usable([x, weight].into_iter().chain(bias)) {
+        return fused_rows::norm(x, weight, bias, spec);
+    }
     generic_rows::norm(x, weight, bias, spec)
 }
 
@@ -76,6 +86,9 @@ pub fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// When the device lacks memory.
 pub fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    if fused::usable([x]) {
+        return fused_rows::activation(x, activation);
+    }
     generic_rows::activation(x, activation)
 }
 
@@ -84,6 +97,9 @@ pub fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
 /// # Errors
 /// When shapes, types or devices do not fit.
 pub fn gated(gate: &Tensor, up: &Tensor, function: Activation) -> Result<Tensor> {
+    if fused::usable([gate, up]) {
+        return fused_rows::gated(gate, up, function);
+    }
     activation(gate, function)?.mul(up)
 }
 
@@ -92,6 +108,9 @@ pub fn gated(gate: &Tensor, up: &Tensor, function: Activation) -> Result<Tensor>
 /// # Errors
 /// When an id lies outside the table.
 pub fn embedding(table: &Tensor, ids: &Tensor) -> Result<Tensor> {
+    if fused::usable([table]) && ids.device().is_cpu() && ids.dtype() == candle_core::DType::U32 {
+        return fused_linear::embedding(table, ids);
+    }
     table.index_select(ids, 0)
 }
 
@@ -150,6 +169,9 @@ pub fn attention(
     relative_bias: Option<&Tensor>,
     dropout: Option<&DropoutMask>,
 ) -> Result<Tensor> {
+    if relative_bias.is_none() && fused_attention::fits(query, key, value, shape) {
+        return fused_attention::attention(query, key, value, shape, dropout);
+    }
     generic_attention::attention(query, key, value, shape, relative_bias, dropout)
 }
 
