@@ -1,7 +1,7 @@
 """One training step of ours beside one of the original's, taking turns in one run.
 
-    cargo build --release -p st-candle --example training_step
-    python benchmarks/training/compare.py MODEL_FOLDER [--worker target/release/examples/training_step]
+    cargo build --release -p st-candle --example step_contestant
+    python benchmarks/training/compare.py MODEL_FOLDER [--worker target/release/examples/step_contestant]
 
 Both start from the same weights and train on the same token ids: 2 columns of 32 texts of 64 and of 128 tokens, with
 MultipleNegativesRankingLoss (scale 20) and CosineSimilarityLoss, AdamW (the original's trainer's default, fused) with
@@ -105,7 +105,7 @@ def case(loss: str, texts: int, length: int, mixed: bool) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
-    parser.add_argument("--worker", default="target/release/examples/training_step")
+    parser.add_argument("--worker", default="target/release/examples/step_contestant")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lengths", type=int, nargs="+", default=[64, 128])
