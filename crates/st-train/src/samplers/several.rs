@@ -158,7 +158,9 @@ impl BatchSampler for ProportionalBatchSampler {
         };
         let mut batch = None;
         // A sampler may give fewer batches than it expected; its turns are then left out.
-        while let (None, Some(dataset)) = (&batch, turns.pop()) {
+        while batch.is_none()
+            && let Some(dataset) = turns.pop()
+        {
             batch = self.parts.next_of(dataset, generator)?;
         }
         self.turns = Some(turns);

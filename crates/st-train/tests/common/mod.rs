@@ -10,7 +10,7 @@ use st_train::callbacks::{Callback, Event};
 use st_train::model::{TrainableModel, TrainingOptions};
 
 /// A committed tiny model with another probability of dropout.
-pub fn tiny_model(name: &str, dropout: f64) -> TrainableModel {
+pub(crate) fn tiny_model(name: &str, dropout: f64) -> TrainableModel {
     let folder = tempfile::tempdir().unwrap();
     copy(&st_testing::tiny_model(name), folder.path());
     let path = folder.path().join("config.json");
@@ -26,7 +26,7 @@ pub fn tiny_model(name: &str, dropout: f64) -> TrainableModel {
     model
 }
 
-pub fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -41,12 +41,12 @@ pub fn copy(from: &Path, to: &Path) {
 
 /// Keeps the loss of every step.
 #[derive(Debug, Default)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     losses: Arc<Mutex<Vec<f64>>>,
 }
 
 impl Recorder {
-    pub fn losses(&self) -> Arc<Mutex<Vec<f64>>> {
+    pub(crate) fn losses(&self) -> Arc<Mutex<Vec<f64>>> {
         Arc::clone(&self.losses)
     }
 }
@@ -64,7 +64,7 @@ impl Callback for Recorder {
 
 /// Ends the run at a step, as if it had been killed there.
 #[derive(Debug)]
-pub struct StopAt(pub usize);
+pub(crate) struct StopAt(pub(crate) usize);
 
 impl Callback for StopAt {
     fn name(&self) -> &'static str {
