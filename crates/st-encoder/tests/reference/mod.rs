@@ -289,15 +289,15 @@ fn activate(activation: Activation, x: f64) -> f64 {
     }
 }
 
-/// By its power series, which converges everywhere (Abramowitz & Stegun 7.1.5); beyond 5 it is ±1 to 1e-11.
+/// By a series of positive terms, which loses no digits (Abramowitz & Stegun 7.1.6); beyond 6 it is ±1.
 fn error_function(x: f64) -> f64 {
-    if x.abs() > 5.0 {
+    if x.abs() > 6.0 {
         return x.signum();
     }
     let (mut term, mut total) = (x, x);
     for n in 1..200 {
-        term *= -x * x / f64::from(n);
-        total += term / f64::from(2 * n + 1);
+        term *= 2.0 * x * x / f64::from(2 * n + 1);
+        total += term;
     }
-    total * 2.0 / std::f64::consts::PI.sqrt()
+    total * (-x * x).exp() * 2.0 / std::f64::consts::PI.sqrt()
 }
