@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use st_encoder::architectures::{Architecture, Config, describe};
-use st_encoder::{Batch, EncoderError, EncoderFiles, EncoderSpec, Slot, Weights};
+use st_encoder::{Batch, DataType, EncoderError, EncoderFiles, EncoderSpec, Slot, Weights};
 
 use crate::dropout::DropoutPass;
 use crate::dropout_rates::DropoutRates;
-use crate::error::failed;
+use crate::error::{failed, unsupported};
 use crate::network::{Context, DropoutPlace, Network};
 use crate::parameters::{Parameter, Parameters};
+use crate::recompute;
 
 /// An encoder whose forward pass is a candle graph: for training, for 64-bit floats, and for devices with candle's support.
 ///
@@ -118,6 +119,37 @@ impl GraphOutput {
     }
 }
 
+/// A folder's description and weights, before they are read.
+#[derive(Debug)]
+pub(crate) struct Checkpoint {
+    architecture: &'static Architecture,
+    spec: EncoderSpec,
+    rates: DropoutRates,
+    weights: Weights,
+}
+
+impl Checkpoint {
+    pub(crate) fn open(files: &EncoderFiles) -> Result<Self, EncoderError> {
+        let path = files.config_path();
+        let (architecture, spec) = describe(files.config(), &path)?;
+        let rates = DropoutRates::read(architecture, &Config::new(files.config(), &path)?)?;
+        let probe = (architecture.source)(&spec, Slot::WordEmbedding);
+        let weights = Weights::open(files.folder())?.with_prefix_of(architecture.prefixes, &probe.name);
+        Ok(Self { architecture, spec, rates, weights })
+    }
+
+    /// Data type of the word table.
+    pub(crate) fn stored(&self) -> Result<DataType, EncoderError> {
+        let words = &self.spec.embeddings;
+        let source = (self.architecture.source)(&self.spec, Slot::WordEmbedding);
+        Ok(self.weights.tensor(&source, &[words.vocabulary, words.width])?.data_type())
+    }
+
+    pub(crate) fn graph(self, device: &Device, dtype: DType) -> Result<EncoderGraph, EncoderError> {
+        EncoderGraph::new(self.architecture, self.spec, self.rates, &self.weights, device, dtype)
+    }
+}
+
 impl EncoderGraph {
     /// Loads the encoder of a folder.
     ///
@@ -125,12 +157,7 @@ impl EncoderGraph {
     /// Whatever is wrong with the folder, with the file's name; [`EncoderError::Unsupported`] for networks of which no
     /// graph is made.
     pub fn load(files: &EncoderFiles, device: &Device, dtype: DType) -> Result<Self, EncoderError> {
-        let path = files.config_path();
-        let (architecture, spec) = describe(files.config(), &path)?;
-        let rates = DropoutRates::read(architecture, &Config::new(files.config(), &path)?)?;
-        let probe = (architecture.source)(&spec, Slot::WordEmbedding);
-        let weights = Weights::open(files.folder())?.with_prefix_of(architecture.prefixes, &probe.name);
-        Self::new(architecture, spec, rates, &weights, device, dtype)
+        Checkpoint::open(files)?.graph(device, dtype)
     }
 
     /// Makes the graph of a description, with dropout rates of [`DropoutRates::read`] and weights that were given the
@@ -209,6 +236,41 @@ impl EncoderGraph {
         Arc::make_mut(&mut self.network).parameters.select(trainable);
     }
 
+    /// Keeps some blocks and drops the others: the beginning of a smaller student (layer reduction).
+    ///
+    /// Block `layers[i]` becomes block `i`, and its parameters' names say so. The variables stay the same.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use st_candle::EncoderGraph;
+    /// use st_encoder::EncoderFiles;
+    ///
+    /// let files = EncoderFiles::open(st_testing::tiny_model("tiny-bert"))?;
+    /// let mut graph = EncoderGraph::load(&files, &Device::Cpu, DType::F32)?;
+    /// graph.keep_layers(&[1])?;
+    /// assert_eq!(graph.spec().layers.len(), 1);
+    /// assert!(graph.parameters().iter().any(|p| p.name() == "encoder.layer.0.output.dense.weight"));
+    /// assert!(!graph.parameters().iter().any(|p| p.name() == "encoder.layer.1.output.dense.weight"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`EncoderError::Unsupported`] unless the numbers rise and are those of blocks.
+    pub fn keep_layers(&mut self, layers: &[usize]) -> Result<(), EncoderError> {
+        let count = self.network.spec.layers.len();
+        let rising = layers.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rising || layers.last().is_none_or(|&last| last >= count) {
+            return Err(unsupported(format!("layers {layers:?} of {count}: name one or more, rising, from 0")));
+        }
+        let network = &self.network;
+        let mut spec = network.spec.clone();
+        spec.layers = layers.iter().map(|&layer| network.spec.layers[layer].clone()).collect();
+        let parameters = network.parameters.with_layers(network.architecture, &spec, layers)?;
+        let network = Arc::make_mut(&mut self.network);
+        (network.spec, network.parameters) = (spec, parameters);
+        Ok(())
+    }
+
     /// Runs a batch.
     ///
     /// # Errors
@@ -231,7 +293,11 @@ impl EncoderGraph {
             if let Some(layers) = &mut layers {
                 layers.push(tokens.clone());
             }
-            tokens = network.block(layer, &tokens, &context)?;
+            tokens = if pass.checkpoint && pass.gradients {
+                recompute::block(network, layer, &tokens, &context)?
+            } else {
+                network.block(layer, &tokens, &context)?
+            };
         }
         if let Some(norm) = &spec.final_norm {
             tokens = network.norm(&tokens, norm, Slot::FinalNorm, &context)?;

@@ -9,8 +9,10 @@
 //! And [dropout](DropoutState) is a function of a seed instead of a generator's state, so that a run repeats to the bit, also
 //! when a block is computed twice.
 
+mod backend;
 mod block;
 mod compute;
+mod device;
 mod dropout;
 mod dropout_rates;
 mod embeddings;
@@ -21,7 +23,10 @@ mod graph;
 mod network;
 pub mod ops;
 mod parameters;
+mod recompute;
 
+pub use backend::CandleBackend;
+pub use device::DeviceChoice;
 pub use dropout::{DropoutMask, DropoutPass, DropoutState};
 pub use dropout_rates::DropoutRates;
 pub use gathering::backward;

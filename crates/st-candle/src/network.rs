@@ -27,7 +27,7 @@ pub(crate) struct Network {
 }
 
 /// What the blocks of one pass share.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Context {
     /// Per block.
     shapes: Vec<Arc<AttentionShape>>,
@@ -95,6 +95,11 @@ impl Context {
             context.rotations.push(rotation);
         }
         Ok(context)
+    }
+
+    /// The same for a run of which no derivative is wanted.
+    pub(crate) fn without_gradients(&self) -> Self {
+        Self { gradients: false, ..self.clone() }
     }
 
     pub(crate) fn shape(&self, layer: usize) -> &AttentionShape {

@@ -116,9 +116,7 @@ impl Parameters {
     /// The tensor of a slot: a parameter or some of its rows. It carries no derivative when it is frozen or when
     /// `gradients` are not wanted.
     pub(crate) fn tensor(&self, slot: Slot, gradients: bool) -> Result<Tensor, EncoderError> {
-        let Some(place) = self.places.get(&slot) else {
-            return Err(EncoderError::MissingTensor { path: "the network".into(), name: format!("{slot:?}") });
-        };
+        let place = self.place(slot)?;
         let parameter = &self.all[place.parameter];
         let tensor = if gradients && parameter.trainable {
             parameter.tensor().clone()
@@ -143,6 +141,40 @@ impl Parameters {
         indices.sort_unstable();
         indices.dedup();
         indices.into_iter().map(|index| &self.all[index]).collect()
+    }
+
+    /// The parameters of a network of which only some blocks are left, in a new order of names: block `layers[i]` becomes
+    /// block `i`. `spec` describes the smaller network.
+    pub(crate) fn with_layers(
+        &self,
+        architecture: &Architecture,
+        spec: &EncoderSpec,
+        layers: &[usize],
+    ) -> Result<Self, EncoderError> {
+        let mut all: Vec<Parameter> = Vec::new();
+        let mut places = HashMap::new();
+        for (slot, _) in required_slots(spec) {
+            let before = match slot {
+                Slot::Layer { layer, slot } => Slot::Layer { layer: layers[layer], slot },
+                other => other,
+            };
+            let place = self.place(before)?;
+            let mut parameter = self.all[place.parameter].clone();
+            if before != slot {
+                parameter.name = (architecture.source)(spec, slot).name;
+            }
+            let index = all.iter().position(|known| known.name == parameter.name).unwrap_or_else(|| {
+                all.push(parameter);
+                all.len() - 1
+            });
+            places.insert(slot, Place { parameter: index, rows: place.rows.clone() });
+        }
+        Ok(Self { all, places })
+    }
+
+    fn place(&self, slot: Slot) -> Result<&Place, EncoderError> {
+        let missing = || EncoderError::MissingTensor { path: "the network".into(), name: format!("{slot:?}") };
+        self.places.get(&slot).ok_or_else(missing)
     }
 
     /// Trains the parameters that `trainable` says yes to, and no others.

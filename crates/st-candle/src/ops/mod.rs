@@ -7,6 +7,8 @@
 //! Rows are ragged: `n` is the number of tokens of the batch.
 
 mod attention_shape;
+#[cfg(test)]
+mod derivative_tests;
 pub(crate) mod fused;
 pub(crate) mod fused_attention;
 mod fused_linear;
