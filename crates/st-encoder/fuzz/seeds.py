@@ -47,6 +47,12 @@ def state_dictionary(call, storage=b"ctorch\nFloatStorage\n", elements=16, shape
 
 
 def main():
+    for folder in sorted((FIXTURES.parent / "adapters").glob("bert-*")):
+        weights = folder / "adapter_model.safetensors"
+        if weights.is_file():
+            config = (folder / "adapter_config.json").read_bytes()
+            write("adapter", folder.name, config + b"\0" + weights.read_bytes())
+
     write("safetensors", "good", safetensors({"w": entry([2, 2], 16)}))
     write("safetensors", "half", safetensors({"a": entry([4], 8, dtype="F16"), "b": entry([4], 16, 8, "BF16")}))
     write("safetensors", "integers", safetensors({"ids": entry([2], 16, dtype="I64")}))
