@@ -53,6 +53,16 @@ impl ParameterState {
     }
 }
 
+/// The name of the file's metadata.
+const METADATA: &str = "state";
+
+/// What the file says besides tensors.
+#[derive(serde::Deserialize)]
+struct Metadata {
+    optimizer: String,
+    steps: serde_json::Map<String, serde_json::Value>,
+}
+
 /// Between a tensor's name and its parameter's.
 const SEPARATOR: char = ':';
 
@@ -70,10 +80,9 @@ impl OptimizerState {
     pub fn save(&self, path: &Path) -> Result<()> {
         let steps: serde_json::Map<String, serde_json::Value> =
             self.parameters.iter().map(|parameter| (parameter.name.clone(), parameter.steps.into())).collect();
-        let metadata = HashMap::from([
-            ("optimizer".to_owned(), self.optimizer.clone()),
-            ("steps".to_owned(), serde_json::Value::Object(steps).to_string()),
-        ]);
+        // One entry: the order of several would differ from file to file.
+        let entry = serde_json::json!({"optimizer": self.optimizer, "steps": steps}).to_string();
+        let metadata = HashMap::from([(METADATA.to_owned(), entry)]);
         let tensors = self.parameters.iter().flat_map(|parameter| {
             parameter.tensors.iter().map(move |(name, tensor)| (format!("{name}{SEPARATOR}{}", parameter.name), tensor))
         });
@@ -91,14 +100,10 @@ impl OptimizerState {
         let parse = || TrainError::parse::<safetensors::SafeTensorError>(path, "safetensors");
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(parse())?;
         let file = SafeTensors::deserialize(&bytes).map_err(parse())?;
-        let entry = |key: &str| {
-            let metadata = header.metadata().as_ref();
-            metadata
-                .and_then(|metadata| metadata.get(key))
-                .ok_or_else(|| TrainError::format(path, "it is no optimizer's state"))
-        };
-        let steps: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(entry("steps")?).map_err(TrainError::parse::<serde_json::Error>(path, "JSON"))?;
+        let metadata = header.metadata().as_ref().and_then(|metadata| metadata.get(METADATA));
+        let metadata = metadata.ok_or_else(|| TrainError::format(path, "it is no optimizer's state"))?;
+        let Metadata { optimizer, steps } =
+            serde_json::from_str(metadata).map_err(TrainError::parse::<serde_json::Error>(path, "JSON"))?;
         let mut parameters: Vec<ParameterState> = steps
             .into_iter()
             .map(|(name, steps)| ParameterState { name, steps: steps.as_u64().unwrap_or(0), tensors: Vec::new() })
@@ -114,7 +119,7 @@ impl OptimizerState {
             let tensor = Tensor::from_raw_buffer(view.data(), data_type, view.shape(), &Device::Cpu)?;
             parameters[place].tensors.push((name.to_owned(), tensor));
         }
-        Ok(Self { optimizer: entry("optimizer")?.clone(), parameters })
+        Ok(Self { optimizer, parameters })
     }
 
     /// Refuses the state of another optimizer, or of parameters that are not there.
