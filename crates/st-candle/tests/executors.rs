@@ -7,7 +7,7 @@ mod described;
 mod reference;
 
 use candle_core::{DType, Device};
-use described::Described;
+use described::{Described, Output};
 use reference::Reference;
 use st_candle::{EncoderGraph, GraphPass};
 use st_encoder::architectures::{ARCHITECTURES, describe};
@@ -80,7 +80,7 @@ fn in_64_bits_the_graph_is_the_reference() {
 fn the_graph_computes_what_transformers_computes() {
     let mut compared = 0;
     for model in described::all() {
-        let Some((ids, types, rows)) = model.output() else { continue };
+        let Some(Output { ids, types, rows }) = model.output() else { continue };
         let (_folder, _files, graph) = graph(&model, true);
         let mut batch = Batch::new();
         batch.push_with_types(&ids, &types).unwrap();

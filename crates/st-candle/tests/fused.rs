@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[expect(dead_code, reason = "another test reads the rows")]
 mod described;
 
 use candle_core::backprop::GradStore;

@@ -144,7 +144,6 @@ fn index(numbers: Vec<u32>, rows: usize, device: &Device) -> Result<Option<Tenso
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use candle_core::DType;

@@ -14,6 +14,14 @@ pub(crate) struct Described {
     file: Value,
 }
 
+/// One text and its last hidden state.
+pub(crate) struct Output {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) types: Vec<u32>,
+    /// Some rows, by their number, in 64-bit floats.
+    pub(crate) rows: Vec<(usize, Vec<f64>)>,
+}
+
 /// Every described model, by name.
 pub(crate) fn all() -> Vec<Described> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../st-encoder/fixtures/architectures");
@@ -36,14 +44,14 @@ impl Described {
         &self.file["config"]
     }
 
-    /// Token ids, token types and some rows of the last hidden state in 64-bit floats, from transformers.
-    pub(crate) fn output(&self) -> Option<(Vec<u32>, Vec<u32>, Vec<(usize, Vec<f64>)>)> {
+    /// What transformers computes.
+    pub(crate) fn output(&self) -> Option<Output> {
         let output = self.file.get("output")?;
         let ids = |name: &str| whole(&output[name]).iter().map(|&id| id as u32).collect::<Vec<_>>();
         let row = |value: &Value| value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect();
         let rows = output["rows"].as_object().unwrap();
         let rows = rows.iter().map(|(place, numbers)| (place.parse().unwrap(), row(numbers))).collect();
-        Some((ids("ids"), ids("types"), rows))
+        Some(Output { ids: ids("ids"), types: ids("types"), rows })
     }
 
     /// A whole tensor by its name; `None` when the checkpoint has none of that name.
