@@ -142,7 +142,7 @@ impl Targets {
         let rows = like.dim(0)?;
         match self {
             Self::Matrix(matrix) if matrix.rank() == 2 && matrix.dim(0)? == rows => {
-                Ok(matrix.detach().to_device(like.device())?.to_dtype(like.dtype())?)
+                Ok(matrix.detach().to_dtype(like.dtype())?.to_device(like.device())?)
             }
             Self::Scores(_) | Self::Classes(_) => {
                 let scores = self.scores(card, rows)?;
@@ -277,7 +277,7 @@ pub trait Objective: Described {
         scale: f64,
     ) -> Result<(LossValue, GradStore)> {
         let value = self.forward(batch, pass)?;
-        let mut gradients = (value.total()? * scale)?.backward()?;
+        let mut gradients = differentiate(&(value.total()? * scale)?)?;
         let kept = only_parameters(&mut gradients, &[batch.model.parameters(), &self.parameters()]);
         Ok((value.detach(), kept))
     }
@@ -403,6 +403,11 @@ impl LossValue {
     pub fn detach(&self) -> Self {
         Self { parts: self.parts.iter().map(|(name, part)| (name.clone(), part.detach())).collect() }
     }
+}
+
+/// The gradients of a scalar with respect to every variable that it depends on.
+pub(crate) fn differentiate(value: &Tensor) -> Result<GradStore> {
+    Ok(value.backward()?)
 }
 
 /// The gradients of parameters; candle's store also holds those of constants on the way.

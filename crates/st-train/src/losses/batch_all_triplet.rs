@@ -1,6 +1,7 @@
 use candle_core::{Device, Tensor};
 
-use super::batch_hard_triplet::{CARD as HARD, Distances};
+use super::batch_distances::Distances;
+use super::batch_hard_triplet::CARD as HARD;
 use super::distance::BatchDistance;
 use crate::error::Result;
 use crate::loss::{Described, Loss, LossCard, Targets};

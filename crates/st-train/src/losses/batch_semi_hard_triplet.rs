@@ -1,6 +1,7 @@
 use candle_core::Tensor;
 
-use super::batch_hard_triplet::{CARD as HARD, Distances, best};
+use super::batch_distances::{Distances, best};
+use super::batch_hard_triplet::CARD as HARD;
 use super::differentiable::{elements, relu, zero};
 use super::distance::BatchDistance;
 use crate::error::Result;

@@ -3,7 +3,6 @@ use serde_json::{Map, Value};
 
 use super::gradient_cache::GradientCache;
 use super::multiple_negatives_ranking::{CARD as PLAIN, MultipleNegativesRankingLoss};
-use super::multiple_negatives_symmetric_ranking::{CARD as PLAIN_SYMMETRIC, MultipleNegativesSymmetricRankingLoss};
 use super::refuse_static_embedding;
 use crate::error::Result;
 use crate::loss::{Bound, Described, LossCard, LossValue, Objective, ObjectiveBatch};
@@ -14,12 +13,6 @@ pub(super) const CARD: LossCard = LossCard {
     aliases: &["CachedMultipleNegativesRanking", "CMNRL"],
     paper: Some("https://arxiv.org/abs/2101.06983"),
     ..PLAIN
-};
-
-pub(super) const SYMMETRIC_CARD: LossCard = LossCard {
-    name: "CachedMultipleNegativesSymmetricRankingLoss",
-    aliases: &["CachedMultipleNegativesSymmetricRanking", "CMNSRL"],
-    ..PLAIN_SYMMETRIC
 };
 
 /// [`MultipleNegativesRankingLoss`] over large batches in the memory of a mini-batch.
@@ -78,85 +71,6 @@ impl Described for CachedMultipleNegativesRankingLoss {
 impl Objective for CachedMultipleNegativesRankingLoss {
     fn check(&self, model: &dyn EmbeddingModel) -> Result<()> {
         refuse_static_embedding(&CARD, &PLAIN, model)?;
-        self.cache.check(model)
-    }
-
-    fn mini_batch_size(&self) -> Option<usize> {
-        self.cache.mini_batch_size()
-    }
-
-    fn bind<'a>(&'a self, batch: &ObjectiveBatch<'a>, pass: &mut TrainingPass) -> Result<Option<Bound<'a>>> {
-        self.cache.bind(batch, pass)
-    }
-
-    fn forward(&self, batch: &ObjectiveBatch<'_>, pass: &mut TrainingPass) -> Result<LossValue> {
-        self.cache.forward(batch, pass)
-    }
-
-    fn backward(
-        &self,
-        batch: &ObjectiveBatch<'_>,
-        pass: &mut TrainingPass,
-        scale: f64,
-    ) -> Result<(LossValue, GradStore)> {
-        self.cache.backward(batch, pass, scale)
-    }
-}
-
-/// [`MultipleNegativesSymmetricRankingLoss`] over large batches in the memory of a mini-batch.
-///
-/// # Formula
-/// That of [`MultipleNegativesSymmetricRankingLoss`]; value and gradients are the same. See [`GradientCache`] for how.
-///
-/// # Columns
-/// Anchor, positive, and any number of hard negatives. No labels.
-///
-/// # When to use
-/// Wherever [`MultipleNegativesSymmetricRankingLoss`] is used, with batches of thousands. Not for static embeddings.
-///
-/// # See also
-/// [`MultipleNegativesSymmetricRankingLoss`], [`CachedMultipleNegativesRankingLoss`].
-///
-/// # Reference
-/// Gao and others, 2021, <https://arxiv.org/abs/2101.06983>.
-///
-/// ```
-/// use st_train::Described;
-/// use st_train::losses::{CachedMultipleNegativesSymmetricRankingLoss, MultipleNegativesSymmetricRankingLoss};
-///
-/// let loss = CachedMultipleNegativesSymmetricRankingLoss::new(MultipleNegativesSymmetricRankingLoss::new(), 32)?;
-/// let keys: Vec<String> = loss.config().unwrap().keys().cloned().collect();
-/// assert_eq!(keys, ["scale", "similarity_fct", "mini_batch_size", "gather_across_devices"]);
-/// # Ok::<(), st_train::TrainError>(())
-/// ```
-#[derive(Debug)]
-pub struct CachedMultipleNegativesSymmetricRankingLoss {
-    cache: GradientCache,
-}
-
-impl CachedMultipleNegativesSymmetricRankingLoss {
-    /// The plain loss, cached; the original's mini-batches hold 32 texts unless told otherwise.
-    ///
-    /// # Errors
-    /// When mini-batches would be empty.
-    pub fn new(loss: MultipleNegativesSymmetricRankingLoss, mini_batch_size: usize) -> Result<Self> {
-        Ok(Self { cache: GradientCache::new(loss, mini_batch_size)? })
-    }
-}
-
-impl Described for CachedMultipleNegativesSymmetricRankingLoss {
-    fn card(&self) -> &'static LossCard {
-        &SYMMETRIC_CARD
-    }
-
-    fn config(&self) -> Option<Map<String, Value>> {
-        self.cache.config_after("similarity_fct")
-    }
-}
-
-impl Objective for CachedMultipleNegativesSymmetricRankingLoss {
-    fn check(&self, model: &dyn EmbeddingModel) -> Result<()> {
-        refuse_static_embedding(&SYMMETRIC_CARD, &PLAIN_SYMMETRIC, model)?;
         self.cache.check(model)
     }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use st_card::LossFacts;
 
 use crate::error::{Result, TrainError};
-use crate::loss::{Bound, Described, LossCard, LossValue, Objective, ObjectiveBatch, only_parameters};
+use crate::loss::{Bound, Described, LossCard, LossValue, Objective, ObjectiveBatch, differentiate, only_parameters};
 use crate::model::{EmbeddingModel, Parameters, TrainingPass};
 
 /// Any objective of sentence embeddings with the memory of a mini-batch: gradient caching.
@@ -163,7 +163,7 @@ pub(super) fn bound_backward(
 ) -> Result<(LossValue, GradStore)> {
     let Some(size) = objective.mini_batch_size() else {
         let value = bound_forward(objective, batch, pass)?;
-        let mut gradients = (value.total()? * scale)?.backward()?;
+        let mut gradients = differentiate(&(value.total()? * scale)?)?;
         let kept = only_parameters(&mut gradients, &[batch.model.parameters(), &objective.parameters()]);
         return Ok((value.detach(), kept));
     };
@@ -181,7 +181,7 @@ pub(super) fn bound_backward(
     // 2. The value, and its gradient with respect to the embeddings and the objective's own parameters.
     let embeddings: Vec<Tensor> = leaves.iter().map(|leaf| leaf.as_tensor().clone()).collect();
     let value = bound(objective, batch, pass)?(&embeddings, batch.targets)?;
-    let mut gradients = (&value * scale)?.backward()?;
+    let mut gradients = differentiate(&(&value * scale)?)?;
     let mut kept = only_parameters(&mut gradients, &[&objective.parameters()]);
     // 3. The same embeddings with their history, mini-batch by mini-batch.
     for ((column, leaf), before) in batch.columns.iter().zip(&leaves).zip(passes) {
@@ -189,7 +189,7 @@ pub(super) fn bound_backward(
         for (range, mut pass) in ranges(column.len(), size).zip(before) {
             let part = gradient.narrow(0, range.start, range.len())?;
             let sentences = batch.model.embed(&column.slice(range), &mut pass)?.sentences;
-            let mut found = sentences.mul(&part)?.sum_all()?.backward()?;
+            let mut found = differentiate(&sentences.mul(&part)?.sum_all()?)?;
             kept.extend(only_parameters(&mut found, &[batch.model.parameters()]))?;
         }
     }

@@ -6,7 +6,7 @@ use super::differentiable::{exactly, numbers, one_per_row, relu, row_cosines};
 use super::gradient_cache::{bound_backward, bound_forward, joined, ranges};
 use super::similarity::Similarity;
 use crate::error::{Result, TrainError};
-use crate::loss::{Bound, Described, LossCard, LossValue, Objective, ObjectiveBatch, only_parameters};
+use crate::loss::{Bound, Described, LossCard, LossValue, Objective, ObjectiveBatch, differentiate, only_parameters};
 use crate::model::{Column, TrainingPass};
 
 pub(super) const CARD: LossCard = LossCard {
@@ -27,8 +27,9 @@ pub(super) const CARD: LossCard = LossCard {
 ///
 /// In mini-batches (of 50 unless set otherwise) all positives are embedded first, without dropout, to find the hardest;
 /// then anchors, positives and hardest negatives of a mini-batch at a time are embedded and differentiated. The gradient
-/// is the *sum* of the mini-batches' means, and training reports the last mini-batch's mean, as the original does;
-/// [`Objective::forward`] gives the mean over all rows.
+/// is the *sum* of the mini-batches' means, and training reports the last mini-batch's mean. (The original means to do the
+/// same but, for a wrong comparison, only differentiates the last mini-batch.) [`Objective::forward`] gives the mean over
+/// all rows.
 ///
 /// # Columns
 /// Anchor and positive. No labels.
@@ -159,7 +160,7 @@ fn hardest(cosines: &[f64], columns: usize, offset: usize) -> Vec<u32> {
     let rows = cosines.chunks_exact(columns.max(1)).enumerate();
     let best = rows.map(|(i, row)| {
         let values = row.iter().enumerate().map(|(j, cosine)| cosine - if j == i + offset { 2.0 } else { 0.0 });
-        super::batch_hard_triplet::best(values, f64::gt).unwrap_or_default().0
+        super::batch_distances::best(values, f64::gt).unwrap_or_default().0
     });
     best.collect()
 }
@@ -220,7 +221,7 @@ impl Objective for MegaBatchMarginLoss {
         let Some(size) = self.mini_batch_size else { return bound_backward(self, batch, pass, scale) };
         let (mut kept, mut last) = (GradStore::default(), None);
         self.mini_batched(batch, pass, size, |value, _| {
-            let mut found = (&value * scale)?.backward()?;
+            let mut found = differentiate(&(&value * scale)?)?;
             kept.extend(only_parameters(&mut found, &[batch.model.parameters()]))?;
             last = Some(value.detach());
             Ok(())

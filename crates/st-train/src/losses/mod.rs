@@ -18,15 +18,20 @@
 mod adaptive_layer;
 mod angle;
 mod batch_all_triplet;
+mod batch_distances;
+mod batch_hard_soft_margin_triplet;
 mod batch_hard_triplet;
 mod batch_semi_hard_triplet;
 mod cached_gist_embed;
 mod cached_multiple_negatives_ranking;
+mod cached_multiple_negatives_symmetric_ranking;
 mod contrastive;
 mod contrastive_tension;
 mod contrastive_tension_in_batch_negatives;
 mod cosent;
 mod cosine_similarity;
+mod denoising_auto_encoder;
+mod denoising_decoder;
 mod differentiable;
 mod distance;
 mod distill_kl_div;
@@ -39,6 +44,7 @@ mod mega_batch_margin;
 mod mse;
 mod multiple_negatives_ranking;
 mod multiple_negatives_symmetric_ranking;
+mod online_contrastive;
 mod similarity;
 mod softmax;
 mod triplet;
@@ -48,17 +54,18 @@ use serde_json::{Map, Value, json};
 pub use adaptive_layer::AdaptiveLayerLoss;
 pub use angle::AngleLoss;
 pub use batch_all_triplet::BatchAllTripletLoss;
-pub use batch_hard_triplet::{BatchHardSoftMarginTripletLoss, BatchHardTripletLoss};
+pub use batch_hard_soft_margin_triplet::BatchHardSoftMarginTripletLoss;
+pub use batch_hard_triplet::BatchHardTripletLoss;
 pub use batch_semi_hard_triplet::BatchSemiHardTripletLoss;
 pub use cached_gist_embed::CachedGistEmbedLoss;
-pub use cached_multiple_negatives_ranking::{
-    CachedMultipleNegativesRankingLoss, CachedMultipleNegativesSymmetricRankingLoss,
-};
-pub use contrastive::{ContrastiveLoss, OnlineContrastiveLoss};
+pub use cached_multiple_negatives_ranking::CachedMultipleNegativesRankingLoss;
+pub use cached_multiple_negatives_symmetric_ranking::CachedMultipleNegativesSymmetricRankingLoss;
+pub use contrastive::ContrastiveLoss;
 pub use contrastive_tension::ContrastiveTensionLoss;
 pub use contrastive_tension_in_batch_negatives::ContrastiveTensionLossInBatchNegatives;
 pub use cosent::CoSentLoss;
 pub use cosine_similarity::{CosineSimilarityLoss, PairRegression, ScoreTransformation};
+pub use denoising_auto_encoder::DenoisingAutoEncoderLoss;
 pub use distance::{BatchDistance, SiameseDistanceMetric, TripletDistanceMetric};
 pub use distill_kl_div::DistillKlDivLoss;
 pub use gist_embed::{GistEmbedLoss, GistMargin, GistSettings};
@@ -70,6 +77,7 @@ pub use mega_batch_margin::MegaBatchMarginLoss;
 pub use mse::MseLoss;
 pub use multiple_negatives_ranking::MultipleNegativesRankingLoss;
 pub use multiple_negatives_symmetric_ranking::MultipleNegativesSymmetricRankingLoss;
+pub use online_contrastive::OnlineContrastiveLoss;
 pub use similarity::{PairwiseSimilarity, Similarity};
 pub use softmax::SoftmaxLoss;
 pub use triplet::TripletLoss;
@@ -93,22 +101,23 @@ pub const LOSSES: &[LossCard] = &[
     angle::CARD,
     softmax::CARD,
     contrastive::CARD,
-    contrastive::ONLINE_CARD,
+    online_contrastive::CARD,
     multiple_negatives_ranking::CARD,
     multiple_negatives_symmetric_ranking::CARD,
     cached_multiple_negatives_ranking::CARD,
-    cached_multiple_negatives_ranking::SYMMETRIC_CARD,
+    cached_multiple_negatives_symmetric_ranking::CARD,
     gist_embed::CARD,
     cached_gist_embed::CARD,
     triplet::CARD,
     batch_hard_triplet::CARD,
-    batch_hard_triplet::SOFT_CARD,
+    batch_hard_soft_margin_triplet::CARD,
     batch_semi_hard_triplet::CARD,
     batch_all_triplet::CARD,
     margin_mse::CARD,
     distill_kl_div::CARD,
     mse::CARD,
     mega_batch_margin::CARD,
+    denoising_auto_encoder::CARD,
     contrastive_tension::CARD,
     contrastive_tension_in_batch_negatives::CARD,
     matryoshka::CARD,
