@@ -30,6 +30,7 @@ mod module;
 pub mod modules;
 mod new_weights;
 mod pipeline;
+mod placement;
 mod prompts;
 pub mod save;
 pub mod tokenizer;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows};
+use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
 use st_hub::HubOptions;
 
 use crate::files::{ModuleWriter, SavedTensor};
@@ -140,6 +140,15 @@ pub trait InputModule: Module {
     /// When there is none for the task.
     fn route(&self, _task: Option<&str>) -> Result<Option<&dyn InputModule>> {
         Ok(None)
+    }
+
+    /// Loads its encoder anew, on another backend or with its weights in another form; says whether it has one. When the
+    /// encoder cannot be loaded so, everything stays as it was.
+    ///
+    /// # Errors
+    /// When the encoder cannot be loaded so.
+    fn convert(&mut self, _conversion: &Conversion) -> Result<bool> {
+        Ok(false)
     }
 
     /// Whether its files are saved in the model's own folder, when it comes first.
@@ -344,6 +353,15 @@ impl ModuleFolder {
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder().join(name)
     }
+}
+
+/// How an encoder shall run from now on.
+#[derive(Debug, Clone, Default)]
+pub struct Conversion {
+    /// On this backend; `None`: on the one that it has.
+    pub backend: Option<Arc<dyn Backend>>,
+    /// With its weights in this form; `None`: in the form that they have.
+    pub weights: Option<WeightFormat>,
 }
 
 /// What an input module is loaded with besides its folder.

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod folder;
+mod model_arguments;
 mod options;
 
 pub use options::LoadOptions;

@@ -27,7 +27,8 @@ use crate::{Error, ErrorKind, Result};
 pub use crate::files::ModuleConfig;
 pub(crate) use crate::module::MOST_MODULES;
 pub use crate::module::{
-    Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind, Origin, TextEmbedder,
+    Conversion, Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind, Origin,
+    TextEmbedder,
 };
 pub use bow::BoW;
 pub use cnn::Cnn;

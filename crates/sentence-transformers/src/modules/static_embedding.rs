@@ -116,6 +116,48 @@ impl StaticEmbedding {
         Ok(Self { tokenizer, table, folder: path, stored, max_seq_length, rules: None, workspaces: Mutex::default() })
     }
 
+    /// A module of a table of token vectors, row after row, one for each of `tokens` tokens of a folder's `tokenizer.json`.
+    ///
+    /// # Errors
+    /// When there is no such tokenizer, or the numbers are no rows of one width.
+    pub fn from_table(folder: &Path, tokens: usize, table: Vec<f32>) -> Result<Self> {
+        let width = table.len().checked_div(tokens).filter(|width| *width > 0 && width * tokens == table.len());
+        let width = width.ok_or_else(|| {
+            let message = format!("{} numbers are not {tokens} rows of one width", table.len());
+            Error::new(ErrorKind::Argument, message)
+        })?;
+        let tokenizer = Arc::new(TextTokenizer::load_as_is(folder)?);
+        let table = Table::of_numbers(folder, [tokens, width], &table)?;
+        let (folder, stored) = (folder.to_path_buf(), tokenizer.stored_truncation());
+        Ok(Self { tokenizer, table, folder, stored, max_seq_length: None, rules: None, workspaces: Mutex::default() })
+    }
+
+    /// Reads a folder of model2vec as the original's `from_model2vec` does: its table and tokenizer, without model2vec's own
+    /// rules. Loading such a folder as a model follows them.
+    ///
+    /// # Errors
+    /// When the folder holds no static model, or one of its files is damaged.
+    pub fn from_model2vec(folder: &Path) -> Result<Self> {
+        let (place, _) = model2vec::find(folder)?.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("{} holds no model of model2vec", folder.display()))
+                .with_path(folder)
+                .with_hint("name the folder that model2vec's save_pretrained has written")
+        })?;
+        let path = place.folder();
+        let tokenizer = Arc::new(TextTokenizer::load_as_is(&path)?);
+        let table = Table::open(&path)?;
+        let stored = tokenizer.stored_truncation();
+        Ok(Self {
+            tokenizer,
+            table,
+            folder: path,
+            stored,
+            max_seq_length: None,
+            rules: None,
+            workspaces: Mutex::default(),
+        })
+    }
+
     /// Reads a folder of model2vec without `modules.json`: the module, and whether unit length is asked for. `None` when
     /// the folder is not one of those.
     pub(crate) fn load_model2vec(root: &Path, context: &InputContext) -> Result<Option<(Self, bool)>> {

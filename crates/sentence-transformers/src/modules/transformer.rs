@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use st_encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass};
 
-use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind};
+use super::{
+    Conversion, Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind,
+};
 use crate::files::ModuleWriter;
 use crate::tokenizer::{TextTokenizer, Tokens};
 use crate::{Features, NewWeights, Result};
@@ -303,6 +305,26 @@ impl InputModule for Transformer {
 
     fn input_with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn InputModule>> {
         Ok(Box::new(self.with_new(path, weights)?))
+    }
+
+    fn convert(&mut self, conversion: &Conversion) -> Result<bool> {
+        let Some(source) = &self.source else {
+            return Err(crate::Error::new(
+                crate::ErrorKind::Unsupported,
+                "a transformer that was made in memory cannot be loaded in another form",
+            )
+            .with_hint("load the transformer from a folder"));
+        };
+        let mut source = source.clone();
+        if let Some(backend) = &conversion.backend {
+            source.backend = Arc::clone(backend);
+        }
+        if let Some(weights) = conversion.weights {
+            source.options.weights = weights;
+        }
+        self.encoder = source.load(&self.shelf)?;
+        self.source = Some(source);
+        Ok(true)
     }
 
     fn max_seq_length(&self) -> Option<usize> {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Map, Value};
 use st_encoder::{EncoderInfo, Pass, Rows};
 
-use super::{Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind};
+use super::{Conversion, Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind};
 use crate::files::ModuleWriter;
 use crate::pipeline::{Goal, NamedModule, Pipeline};
 use crate::tokenizer::{TextTokenizer, Tokens};
@@ -229,6 +229,15 @@ impl InputModule for Router {
         if length.is_some() && self.routes.iter().all(|(_, route)| route.input().max_seq_length().is_none()) {
             log::warn!("No modules have a max_seq_length attribute to set.");
         }
+    }
+
+    /// Converts the encoders of all routes. A route that fails leaves those before it converted; the error says so.
+    fn convert(&mut self, conversion: &Conversion) -> Result<bool> {
+        let mut any = false;
+        for route in self.routes.iter_mut() {
+            any |= route.input_mut().convert(conversion)?;
+        }
+        Ok(any)
     }
 
     fn width(&self) -> usize {
