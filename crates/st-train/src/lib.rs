@@ -4,6 +4,7 @@ mod arguments;
 pub mod callbacks;
 mod checkpoint;
 pub mod data;
+pub mod distillation;
 mod error;
 pub mod fit;
 mod loss;
