@@ -1,13 +1,41 @@
 //! The losses of 200 steps are the original's, step by step: the same weights, data order and seed, dropout off.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::Value;
+use st_train::callbacks::{Callback, Event};
 use st_train::data::Table;
 use st_train::losses::{CoSentLoss, CosineSimilarityLoss, MultipleNegativesRankingLoss};
-use st_train::{Objective, SaveInterval, Trainer, TrainingArguments};
+use st_train::{Objective, Result, SaveInterval, Trainer, TrainingArguments};
 
-use common::{Recorder, tiny_model};
+use common::tiny_model;
+
+/// Keeps the loss of every step.
+#[derive(Debug, Default)]
+struct Recorder {
+    losses: Arc<Mutex<Vec<f64>>>,
+}
+
+impl Recorder {
+    fn losses(&self) -> Arc<Mutex<Vec<f64>>> {
+        Arc::clone(&self.losses)
+    }
+}
+
+impl Callback for Recorder {
+    fn name(&self) -> &'static str {
+        "Recorder"
+    }
+
+    fn on_step_end(&mut self, event: &mut Event<'_>) -> Result<()> {
+        self.losses.lock().unwrap().push(event.loss.unwrap());
+        Ok(())
+    }
+}
 
 /// Relative difference allowed at every step.
 const TOLERANCE: f64 = 1e-3;

@@ -1,5 +1,7 @@
 //! `fit` and `old_fit`: examples in, a better model out; evaluations, saving, checkpoints, messages.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;
@@ -30,9 +32,12 @@ fn evaluator() -> EmbeddingSimilarityEvaluator {
     EmbeddingSimilarityEvaluator::new(first, second, scores).unwrap().named("dev")
 }
 
+/// Score, epoch and step of each evaluation.
+type Scores = Arc<Mutex<Vec<(f64, f64, i64)>>>;
+
 /// Options that keep scores in a list.
-fn options(folder: &Path) -> (FitOptions, Arc<Mutex<Vec<(f64, f64, i64)>>>) {
-    let scores = Arc::new(Mutex::new(Vec::new()));
+fn options(folder: &Path) -> (FitOptions, Scores) {
+    let scores = Scores::default();
     let kept = Arc::clone(&scores);
     let options = FitOptions::new()
         .epochs(2)

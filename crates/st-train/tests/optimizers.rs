@@ -1,5 +1,7 @@
 //! Optimizers do what PyTorch's and transformers' do, step by step, on the same gradients.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use serde_json::Value;

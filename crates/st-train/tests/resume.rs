@@ -1,5 +1,7 @@
 //! A run that is killed anywhere and resumed ends with the same bits as one that was not.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;
@@ -7,12 +9,30 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use st_train::callbacks::{Callback, Event};
 use st_train::data::{Datasets, Table};
 use st_train::losses::{CoSentLoss, MultipleNegativesRankingLoss};
 use st_train::model::EmbeddingModel;
-use st_train::{Interval, Resume, Trainer, TrainingArguments};
+use st_train::{Interval, Result, Resume, Trainer, TrainingArguments};
 
-use common::{StopAt, tiny_model};
+use common::tiny_model;
+
+/// Ends the run at a step, as if it had been killed there.
+#[derive(Debug)]
+struct StopAt(usize);
+
+impl Callback for StopAt {
+    fn name(&self) -> &'static str {
+        "StopAt"
+    }
+
+    fn on_step_begin(&mut self, event: &mut Event<'_>) -> Result<()> {
+        if event.state.global_step == self.0 {
+            return Err(st_train::TrainError::custom("the test", "killed here"));
+        }
+        Ok(())
+    }
+}
 
 /// Set in the child process that trains and is killed.
 const CHILD: &str = "ST_TRAIN_RESUME_CHILD";

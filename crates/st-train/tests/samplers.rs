@@ -1,5 +1,7 @@
 //! The order of the data is the original's, row by row, for the same seed.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! The trainer's flow: messages, logs, evaluations, checkpoints, callbacks, several datasets and losses, streams.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod common;
 
 use std::path::Path;

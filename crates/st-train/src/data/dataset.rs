@@ -37,6 +37,9 @@ pub trait Dataset: Debug + Send + Sync {
 /// Rows that come one after the other.
 pub type RowIterator = Box<dyn Iterator<Item = Result<Vec<Cell>>> + Send>;
 
+/// The columns of a file that was opened, and its rows.
+pub(super) type Opened = (Vec<String>, RowIterator);
+
 /// Rows in an unknown number, read from the start to the end. [`FileDataset`](super::FileDataset) is one.
 pub trait StreamedDataset: Debug + Send + Sync {
     /// Names of the columns, in order.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{Result, TrainError};
 
-use super::dataset::{DataSource, Datasets, RowIterator, StreamedDataset};
+use super::dataset::{DataSource, Datasets, Opened, RowIterator, StreamedDataset};
 use super::table::Table;
 use super::{parquet, text_files};
 
@@ -25,7 +25,7 @@ pub struct FileFormat {
     pub extensions: &'static [&'static str],
     /// What a file looks like.
     pub summary: &'static str,
-    open: fn(&Path) -> Result<(Vec<String>, RowIterator)>,
+    open: fn(&Path) -> Result<Opened>,
 }
 
 /// Every format that datasets are read from.

@@ -14,12 +14,12 @@ use parquet::errors::ParquetError;
 use crate::{Result, TrainError};
 
 use super::cell::Cell;
-use super::dataset::RowIterator;
+use super::dataset::Opened;
 
 /// Rows read at once.
 const BLOCK: usize = 1024;
 
-pub(super) fn open(path: &Path) -> Result<(Vec<String>, RowIterator)> {
+pub(super) fn open(path: &Path) -> Result<Opened> {
     let file = File::open(path).map_err(TrainError::reading(path))?;
     let parse = || TrainError::parse::<ParquetError>(path, "Parquet");
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(parse())?;

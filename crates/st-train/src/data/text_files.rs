@@ -8,12 +8,12 @@ use serde_json::{Map, Value};
 use crate::{Result, TrainError};
 
 use super::cell::Cell;
-use super::dataset::{LABEL_COLUMNS, RowIterator};
+use super::dataset::{LABEL_COLUMNS, Opened};
 use super::formats::open_text;
 use super::table::listed;
 
 /// One object per line; empty lines are skipped.
-pub(super) fn open_json_lines(path: &Path) -> Result<(Vec<String>, RowIterator)> {
+pub(super) fn open_json_lines(path: &Path) -> Result<Opened> {
     let owned = path.to_owned();
     let mut objects = open_text(path)?.lines().enumerate().filter_map(move |(number, line)| {
         let object = |line: String| {
@@ -53,7 +53,7 @@ fn row(path: &Path, place: usize, columns: &[String], mut object: Map<String, Va
 }
 
 /// A list of objects, or an object of lists.
-pub(super) fn open_json(path: &Path) -> Result<(Vec<String>, RowIterator)> {
+pub(super) fn open_json(path: &Path) -> Result<Opened> {
     let mut text = String::new();
     open_text(path)?.read_to_string(&mut text).map_err(TrainError::reading(path))?;
     match serde_json::from_str(&text).map_err(TrainError::parse::<serde_json::Error>(path, "JSON"))? {
@@ -74,7 +74,7 @@ pub(super) fn open_json(path: &Path) -> Result<(Vec<String>, RowIterator)> {
     }
 }
 
-fn open_json_columns(path: &Path, lists: Map<String, Value>) -> Result<(Vec<String>, RowIterator)> {
+fn open_json_columns(path: &Path, lists: Map<String, Value>) -> Result<Opened> {
     let (mut names, mut columns) = (Vec::new(), Vec::new());
     for (name, list) in lists {
         let Value::Array(values) = list else {
@@ -95,15 +95,15 @@ fn open_json_columns(path: &Path, lists: Map<String, Value>) -> Result<(Vec<Stri
     Ok((names, Box::new(rows)))
 }
 
-pub(super) fn open_csv(path: &Path) -> Result<(Vec<String>, RowIterator)> {
+pub(super) fn open_csv(path: &Path) -> Result<Opened> {
     open_separated(path, b',', true)
 }
 
-pub(super) fn open_tsv(path: &Path) -> Result<(Vec<String>, RowIterator)> {
+pub(super) fn open_tsv(path: &Path) -> Result<Opened> {
     open_separated(path, b'\t', false)
 }
 
-fn open_separated(path: &Path, separator: u8, quotes: bool) -> Result<(Vec<String>, RowIterator)> {
+fn open_separated(path: &Path, separator: u8, quotes: bool) -> Result<Opened> {
     let mut reader =
         csv::ReaderBuilder::new().delimiter(separator).quoting(quotes).flexible(false).from_reader(open_text(path)?);
     let header = reader.headers().map_err(TrainError::parse::<csv::Error>(path, "CSV"))?;

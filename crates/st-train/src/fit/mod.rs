@@ -20,7 +20,7 @@ pub use label_groups::SentenceLabelDataset;
 pub use loaders::{DataLoader, ExampleLoader, LoaderKind, NoDuplicatesDataLoader};
 pub use new::fit;
 pub use old::old_fit;
-pub use options::{FitOptions, OptimizerChoice, ScoreCallback};
+pub use options::{FitOptions, MakeOwnOptimizer, OptimizerChoice, ScoreCallback};
 pub use parallel_sentences::ParallelSentencesDataset;
 
 /// What [`fit`] trains on: examples and their loss.

@@ -13,6 +13,9 @@ use crate::{Result, TrainError};
 /// Called after each evaluation with the score, the epoch, and the step.
 pub type ScoreCallback = Box<dyn FnMut(f64, f64, i64) + Send>;
 
+/// Makes an optimizer from parameter groups.
+pub type MakeOwnOptimizer = Arc<dyn Fn(Vec<ParameterGroup>) -> Result<Box<dyn Optimizer>> + Send + Sync>;
+
 /// Which optimizer: a name of [`OPTIMIZERS`](crate::optimizers::OPTIMIZERS) with its learning rate, or one's own.
 pub enum OptimizerChoice {
     /// By name.
@@ -25,7 +28,7 @@ pub enum OptimizerChoice {
         settings: OptimizerSettings,
     },
     /// From parameter groups, whose learning rate is the second value.
-    Custom(Arc<dyn Fn(Vec<ParameterGroup>) -> Result<Box<dyn Optimizer>> + Send + Sync>, f64),
+    Custom(MakeOwnOptimizer, f64),
 }
 
 impl fmt::Debug for OptimizerChoice {

@@ -89,8 +89,7 @@ impl AdamW {
 
     fn numbers(&self, group: &ParameterGroup, steps: u64, factor: f64, gradient_factor: f64) -> Step {
         let rate = group.learning_rate * factor;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "at most i32::MAX")]
-        let power = steps.min(i32::MAX as u64) as i32;
+        let power = i32::try_from(steps).unwrap_or(i32::MAX);
         Step {
             gradient_factor,
             kept: 1.0 - rate * group.weight_decay,

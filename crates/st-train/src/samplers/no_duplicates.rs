@@ -92,14 +92,14 @@ impl BatchSampler for NoDuplicatesBatchSampler {
             let (mut batch, mut seen) = (Vec::with_capacity(self.input.batch_size), HashSet::<u64>::new());
             waiting.take_some(|row| {
                 if batch.len() == self.input.batch_size {
-                    return Take::Stop;
+                    return Choice::Stop;
                 }
                 if self.values[row].iter().any(|value| seen.contains(value)) {
-                    return Take::Leave;
+                    return Choice::Leave;
                 }
                 seen.extend(&self.values[row]);
                 batch.push(row);
-                Take::Take
+                Choice::Take
             });
             if batch.len() == self.input.batch_size || !self.input.drop_last {
                 return Ok(Some(batch));
@@ -117,7 +117,7 @@ struct Waiting {
     next: Vec<usize>,
 }
 
-enum Take {
+enum Choice {
     Take,
     Leave,
     Stop,
@@ -133,13 +133,13 @@ impl Waiting {
         self.next[0] > self.order.len()
     }
 
-    fn take_some(&mut self, mut choose: impl FnMut(usize) -> Take) {
+    fn take_some(&mut self, mut choose: impl FnMut(usize) -> Choice) {
         let (mut before, mut place) = (0, self.next[0]);
         while place <= self.order.len() {
             match choose(self.order[place - 1]) {
-                Take::Stop => return,
-                Take::Leave => before = place,
-                Take::Take => self.next[before] = self.next[place],
+                Choice::Stop => return,
+                Choice::Leave => before = place,
+                Choice::Take => self.next[before] = self.next[place],
             }
             place = self.next[place];
         }

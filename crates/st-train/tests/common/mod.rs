@@ -1,12 +1,8 @@
 //! What several test files need.
-#![expect(dead_code, reason = "each test file uses a part")]
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use sentence_transformers::SentenceTransformer;
-use st_train::Result;
-use st_train::callbacks::{Callback, Event};
 use st_train::model::{TrainableModel, TrainingOptions};
 
 /// A committed tiny model with another probability of dropout.
@@ -26,7 +22,7 @@ pub(crate) fn tiny_model(name: &str, dropout: f64) -> TrainableModel {
     model
 }
 
-pub(crate) fn copy(from: &Path, to: &Path) {
+fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -36,45 +32,5 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         } else {
             std::fs::copy(entry.path(), target).unwrap();
         }
-    }
-}
-
-/// Keeps the loss of every step.
-#[derive(Debug, Default)]
-pub(crate) struct Recorder {
-    losses: Arc<Mutex<Vec<f64>>>,
-}
-
-impl Recorder {
-    pub(crate) fn losses(&self) -> Arc<Mutex<Vec<f64>>> {
-        Arc::clone(&self.losses)
-    }
-}
-
-impl Callback for Recorder {
-    fn name(&self) -> &'static str {
-        "Recorder"
-    }
-
-    fn on_step_end(&mut self, event: &mut Event<'_>) -> Result<()> {
-        self.losses.lock().unwrap().push(event.loss.unwrap());
-        Ok(())
-    }
-}
-
-/// Ends the run at a step, as if it had been killed there.
-#[derive(Debug)]
-pub(crate) struct StopAt(pub(crate) usize);
-
-impl Callback for StopAt {
-    fn name(&self) -> &'static str {
-        "StopAt"
-    }
-
-    fn on_step_begin(&mut self, event: &mut Event<'_>) -> Result<()> {
-        if event.state.global_step == self.0 {
-            return Err(st_train::TrainError::custom("the test", "killed here"));
-        }
-        Ok(())
     }
 }
