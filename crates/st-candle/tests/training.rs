@@ -8,7 +8,7 @@ mod described;
 use candle_core::{DType, Device, Tensor};
 use described::Described;
 use st_candle::{CandleBackend, DeviceChoice, DropoutState, EncoderGraph, GraphPass};
-use st_encoder::{Backend, Batch, EncoderFiles, EncoderOptions, Pass, Rows, WeightFormat};
+use st_encoder::{Backend, Batch, DataType, EncoderFiles, EncoderOptions, Pass, Rows, WeightFormat};
 
 fn batch() -> Batch {
     let sequences: Vec<Vec<u32>> =
@@ -166,7 +166,9 @@ fn the_backend_computes_in_every_type() {
     let load = |backend: CandleBackend, weights| backend.load(&files, &EncoderOptions::new().weights(weights));
     let cpu = CandleBackend::new(DeviceChoice::Cpu);
     let pass = Pass { layers: true, ..Pass::default() };
-    let exact = load(cpu.with_dtype(DType::F64), WeightFormat::F32).unwrap().forward(&batch(), &pass).unwrap();
+    let doubles = load(cpu.with_dtype(DType::F64), WeightFormat::F32).unwrap();
+    assert_eq!((doubles.info().computes, &doubles.info().device[..]), (DataType::F64, "cpu"));
+    let exact = doubles.forward(&batch(), &pass).unwrap();
     for (weights, bound) in [(WeightFormat::F32, 1e-5), (WeightFormat::F16, 0.02), (WeightFormat::BF16, 0.15)] {
         let encoder = load(cpu, weights).unwrap();
         assert_eq!((encoder.info().weights, encoder.info().backend, encoder.info().layers), (weights, "candle", 2));

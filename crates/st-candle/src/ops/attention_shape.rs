@@ -89,7 +89,7 @@ impl AttentionShape {
                 Some(bucket(key as i64 - query as i64, buckets, max_distance))
             }
             AttentionPosition::Disentangled { span, max_distance } => {
-                let place = logarithmic(query as i64 - key as i64, span, max_distance) + span as i64;
+                let place = logarithmic(query as i64 - key as i64, span, max_distance).saturating_add(span as i64);
                 Some(place.clamp(0, 2 * span as i64 - 1) as usize)
             }
             _ => None,
@@ -150,7 +150,7 @@ fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
         return side + distance;
     }
     let share = (distance as f32 / exact as f32).ln() / (max_distance as f32 / exact as f32).ln();
-    side + (exact + (share * (half - exact) as f32) as usize).min(half - 1)
+    side + exact.saturating_add((share * (half - exact) as f32) as usize).min(half - 1)
 }
 
 /// DeBERTa's bucket of a distance (He et al. 2021): up to half the span as it is, the rest by logarithm.
@@ -159,8 +159,59 @@ fn logarithmic(distance: i64, span: usize, max_distance: Option<usize>) -> i64 {
     match max_distance {
         Some(furthest) if distance.abs() > middle => {
             let share = (distance.abs() as f32 / middle as f32).ln() / ((furthest - 1) as f32 / middle as f32).ln();
-            ((share * (middle - 1) as f32).ceil() as i64 + middle) * distance.signum()
+            ((share * (middle - 1) as f32).ceil() as i64).saturating_add(middle).saturating_mul(distance.signum())
         }
         _ => distance,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Whatever a configuration says, no row outside the table is read.
+        #[test]
+        fn places_lie_in_their_table(
+            size in 2usize..70,
+            furthest in 1usize..300,
+            buckets: bool,
+            query in 0usize..400,
+            key in 0usize..400,
+        ) {
+            let position = if buckets {
+                AttentionPosition::RelativeBias { buckets: size, max_distance: furthest }
+            } else {
+                AttentionPosition::Disentangled { span: size / 2, max_distance: Some(furthest) }
+            };
+            let spec = AttentionSpec {
+                heads: 1,
+                key_value_heads: 1,
+                head_size: 1,
+                scale: 1.0,
+                input_bias: false,
+                output_bias: false,
+                position,
+                mask: AttentionMask::Full,
+                query_key_norm: None,
+            };
+            let sequences = Sequences::new(&[0], &Device::Cpu).map_err(|error| TestCaseError::fail(error.to_string()))?;
+            let shape = AttentionShape::new(&spec, Arc::new(sequences), DType::F32);
+            let rows = if buckets { size } else { 2 * (size / 2) };
+            prop_assert!(shape.relative_place(query, key).is_some_and(|place| place < rows));
+        }
+    }
+
+    /// `T5Attention._relative_position_bucket` with 32 buckets and distance 128, and `make_log_bucket_position` with 256
+    /// and 512 (DeBERTa v3), transformers 4.57.
+    #[test]
+    fn buckets_are_those_of_transformers() {
+        let distances = [-200, -128, -64, -16, -8, -7, -1, 0, 1, 7, 8, 11, 12, 20, 127, 500];
+        let expected = [15, 15, 14, 10, 8, 7, 1, 0, 17, 23, 24, 24, 25, 26, 31, 31];
+        assert_eq!(distances.map(|distance| bucket(distance, 32, 128)), expected);
+        let distances = [-400, -300, -200, -129, -128, -5, 0, 5, 128, 129, 200, 300, 511, 600];
+        let expected = [-233, -207, -169, -129, -128, -5, 0, 5, 128, 129, 169, 207, 255, 270];
+        assert_eq!(distances.map(|distance| logarithmic(distance, 256, Some(512))), expected);
     }
 }
