@@ -59,7 +59,9 @@ pub(super) const CARD: LossCard = LossCard {
 /// let a = Tensor::new(&[[1f64, 0.0], [0.0, 1.0]], &Device::Cpu)?;
 /// let p = Tensor::new(&[[1f64, 1.0], [0.0, 1.0]], &Device::Cpu)?;
 /// let settings = GistSettings { temperature: 1.0, contrast_anchors: false, contrast_positives: false, ..Default::default() };
-/// let value = |guide: &[Tensor]| settings.compute(&[a.clone(), p.clone()], guide)?.to_scalar::<f64>();
+/// let value = |guide: &[Tensor]| -> st_train::Result<f64> {
+///     Ok(settings.compute(&[a.clone(), p.clone()], guide)?.to_scalar()?)
+/// };
 /// let half = 0.5f64.sqrt(); // cosines of a and p: √½ 0; √½ 1
 /// let without = value(&[a.clone(), p.clone()])?;
 /// assert!((without - ((1.0 + (-half).exp()).ln() + (1.0 + (half - 1.0).exp()).ln()) / 2.0).abs() < 1e-12);
@@ -299,5 +301,27 @@ impl Objective for GistEmbedLoss {
         scale: f64,
     ) -> Result<(LossValue, candle_core::backprop::GradStore)> {
         bound_backward(self, batch, pass, scale)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use st_encoder::Batch;
+
+    #[test]
+    fn a_guide_reads_the_models_ids_where_it_would_make_the_same() {
+        let column = |sequences: &[&[u32]]| {
+            let texts: Vec<String> = sequences.iter().map(|_| "text".to_owned()).collect();
+            Column::new(Batch::from_sequences(sequences.iter().copied()), texts).unwrap()
+        };
+        let model = column(&[&[2, 7, 8, 3], &[2, 9, 3]]);
+        assert!(same_tokens(&model, &column(&[&[2, 7, 8, 3], &[2, 9, 3]])));
+        // The model cuts the first text off earlier than the guide would.
+        assert!(same_tokens(&model, &column(&[&[2, 7, 8, 5, 6, 3], &[2, 9, 3]])));
+        // The guide cuts it off earlier, or has another vocabulary.
+        assert!(!same_tokens(&model, &column(&[&[2, 7, 3], &[2, 9, 3]])));
+        assert!(!same_tokens(&model, &column(&[&[2, 7, 8, 3], &[1, 9, 3]])));
+        assert!(!same_tokens(&model, &column(&[&[2, 7, 6, 5, 3], &[2, 9, 3]])));
     }
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use st_train::losses::*;
-use st_train::model::{Column, EmbeddingModel, TrainingPass};
+use st_train::model::{Column, EmbeddingModel, InputKind, TrainingPass};
 use st_train::random::Generator;
 use st_train::{Objective, ObjectiveBatch, Targets};
 
@@ -153,4 +153,53 @@ fn drawn_dimensions_are_some_of_all() {
         seen.insert(pair.unwrap_or_else(|| panic!("{found} is no sum of two of {single:?}")));
     }
     assert_eq!(seen.len(), 6, "{seen:?}");
+}
+
+#[test]
+fn drawn_layers_are_some_of_all() {
+    let tables: Vec<Tensor> = (0..5).map(|layer| random(2 * ROWS as usize, DIMENSION, 50 + layer)).collect();
+    let model = StubModel::new(&tables, InputKind::Transformer);
+    let columns = columns(2);
+    let value = |loss: AdaptiveLayerLoss, seed: u64| {
+        let batch = ObjectiveBatch { model: &model, columns: &columns, targets: &Targets::None };
+        let mut pass = TrainingPass::evaluation();
+        *pass.random_mut() = Generator::new(seed);
+        total(&loss.kl_temperature(0.0).forward(&batch, &mut pass).unwrap())
+    };
+    let new = || AdaptiveLayerLoss::new(MultipleNegativesRankingLoss::new());
+    // Of each layer alone, from the formula: the last one's loss and a share of its own.
+    let alone = |layer: usize| {
+        let pair = [0, ROWS].map(|start| tables[layer].narrow(0, start as usize, ROWS as usize).unwrap());
+        st_train::Loss::compute(&MultipleNegativesRankingLoss::new(), &pair, &Targets::None).unwrap()
+    };
+    let alone: Vec<f64> = (0..5).map(|layer| numbers(&alone(layer))[0]).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..40 {
+        let found = value(new(), seed);
+        let layer = (0..4).find(|&layer| (alone[4] + alone[layer] / (1 + layer) as f64 - found).abs() < 1e-12);
+        seen.insert(layer.unwrap_or_else(|| panic!("{found} is of no layer")));
+    }
+    assert_eq!(seen.len(), 4, "{seen:?}");
+    // As in 5.1: the embedding layer left out, and layers counted from the next.
+    let expected = alone[4] + (alone[1] + alone[2] / 2.0 + alone[3] / 3.0) / 3.0;
+    let found = value(new().layers_per_step(None).skip_embedding_layer(true), 0);
+    assert!((found - expected).abs() < 1e-12, "{found} and {expected}");
+}
+
+#[test]
+fn a_detached_last_layer_is_not_moved_by_the_divergence() {
+    let tables: Vec<Tensor> = (0..3).map(|layer| random(2 * ROWS as usize, DIMENSION, 80 + layer)).collect();
+    let model = StubModel::new(&tables, InputKind::Transformer);
+    let columns = columns(2);
+    let last = |detach: bool| {
+        // Nothing but the divergence.
+        let loss = AdaptiveLayerLoss::new(MultipleNegativesRankingLoss::new()).layers_per_step(None);
+        let loss = loss.last_layer_weight(0.0).prior_layers_weight(0.0).detach_last_layer(detach);
+        let (_, gradients) = run(&loss, &model, &columns, &Targets::None, TrainingPass::evaluation());
+        let largest = |name: &str| gradients[name].iter().fold(0f64, |largest, number| largest.max(number.abs()));
+        (largest("layer.0"), largest("layer.2"))
+    };
+    let (earlier, moved) = last(false);
+    assert!(earlier > 1e-3 && moved > 1e-3);
+    assert_eq!(last(true), (earlier, 0.0));
 }
