@@ -39,6 +39,11 @@ fn main() -> Result<()> {
         let found = embed(&*encoder, &texts)?;
         let mut cosines: Vec<f64> = found.iter().zip(&expected).map(|(a, b)| dot(a, b)).collect();
         let mean = cosines.iter().sum::<f64>() / cosines.len() as f64;
+        let mut order: Vec<usize> = (0..cosines.len()).collect();
+        order.sort_by(|&a, &b| cosines[a].total_cmp(&cosines[b]));
+        for &text in &order[..order.len().min(5)] {
+            println!("  text {text} of {} tokens: {:.5}", texts[text].len(), cosines[text]);
+        }
         cosines.sort_by(f64::total_cmp);
         let spearman = spearman(&scores, &similarities(&embed(&*encoder, &sides)?));
         println!(

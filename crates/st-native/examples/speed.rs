@@ -12,7 +12,7 @@ use st_encoder::{Activation, Backend, Batch, Encoder, EncoderFiles, EncoderOptio
 use st_native::limits::{Stage, StageTimes, byte_peak, multiply_add_peak, product_rate, record, thread_time};
 use st_native::{InstructionSet, NativeBackend};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 15;
 
 fn best(measure: impl Fn() -> f64) -> f64 {
     (0..ROUNDS).map(|_| measure()).fold(0.0, f64::max)
@@ -63,7 +63,12 @@ fn main() -> Result<(), Box<dyn Error>> {
                     latency(&*encoder, threads)?;
                 }
                 for length in [20, 250] {
-                    forward(&*encoder, set, length)?;
+                    forward(
+                        &*encoder,
+                        if format == WeightFormat::Int8 { byte_peak } else { multiply_add_peak },
+                        set,
+                        length,
+                    )?;
                 }
             }
         }
@@ -93,7 +98,12 @@ fn latency(encoder: &dyn Encoder, threads: usize) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-fn forward(encoder: &dyn Encoder, set: InstructionSet, length: usize) -> Result<(), Box<dyn Error>> {
+fn forward(
+    encoder: &dyn Encoder,
+    peak: fn(InstructionSet) -> f64,
+    set: InstructionSet,
+    length: usize,
+) -> Result<(), Box<dyn Error>> {
     let texts = 2048 / length;
     let vocabulary = encoder.info().vocabulary as u32;
     let mut batch = Batch::new();
@@ -108,12 +118,12 @@ fn forward(encoder: &dyn Encoder, set: InstructionSet, length: usize) -> Result<
     let mut shortest: (f64, StageTimes) = (f64::MAX, StageTimes::default());
     let mut share = 0.0f64;
     for _ in 0..ROUNDS {
-        let before = multiply_add_peak(set);
+        let before = peak(set);
         let start = thread_time();
         let (result, times) = record(|| encoder.forward(&batch, &Pass::default()));
         result?;
         let seconds = (thread_time() - start).as_secs_f64();
-        let after = multiply_add_peak(set);
+        let after = peak(set);
         share = share.max(work / seconds / before.max(after));
         if seconds < shortest.0 {
             shortest = (seconds, times);

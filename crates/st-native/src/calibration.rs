@@ -1,4 +1,5 @@
 //! What the inputs of linear layers look like: ranges and means per component, and some rows.
+#![expect(unsafe_code, reason = "calls of kernels")]
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -7,46 +8,71 @@ use std::path::Path;
 use serde_json::Value;
 use st_encoder::Batch;
 
+use crate::kernels::Kernels;
+use crate::kernels::observe::ObserveCall;
+
 /// Rows that are kept of each layer's inputs.
 const SAMPLES: usize = 128;
 /// Of the rows that pass, one in this many is kept until there are enough.
-const EVERY: usize = 7;
+const EVERY: usize = 2;
 
 /// The inputs that one layer has seen.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Observations {
     pub(crate) smallest: Vec<f32>,
     pub(crate) largest: Vec<f32>,
-    sums: Vec<f64>,
+    sums: Vec<f32>,
     rows: usize,
     /// Some rows, one after the other.
     pub(crate) samples: Vec<f32>,
 }
 
 impl Observations {
-    fn add(&mut self, rows: usize, input: &[f32], stride: usize, depth: usize) {
+    fn add(&mut self, kernels: &Kernels, rows: usize, input: &[f32], stride: usize, depth: usize) {
         if self.sums.is_empty() {
             self.smallest = vec![f32::INFINITY; depth];
             self.largest = vec![f32::NEG_INFINITY; depth];
             self.sums = vec![0.0; depth];
         }
-        for row in 0..rows {
-            let numbers = &input[row * stride..row * stride + depth];
-            for (j, &number) in numbers.iter().enumerate() {
-                self.smallest[j] = self.smallest[j].min(number);
-                self.largest[j] = self.largest[j].max(number);
-                self.sums[j] += f64::from(number);
+        assert!(depth == self.sums.len() && input.len() >= (rows - 1) * stride + depth, "rows too short");
+        let call = ObserveCall {
+            rows,
+            width: depth,
+            input: input.as_ptr(),
+            input_stride: stride,
+            smallest: self.smallest.as_mut_ptr(),
+            largest: self.largest.as_mut_ptr(),
+            sum: self.sums.as_mut_ptr(),
+        };
+        // SAFETY: the rows exist, and there is a number per column of what is found.
+        unsafe { (kernels.observe)(&call) };
+        for row in (0..rows).filter(|row| (self.rows + row).is_multiple_of(EVERY)) {
+            if self.samples.len() < SAMPLES * depth {
+                self.samples.extend_from_slice(&input[row * stride..row * stride + depth]);
             }
-            if self.rows.is_multiple_of(EVERY) && self.samples.len() < SAMPLES * depth {
-                self.samples.extend_from_slice(numbers);
-            }
-            self.rows += 1;
         }
+        self.rows += rows;
+    }
+
+    /// Adds what was seen elsewhere.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if self.sums.is_empty() {
+            self.clone_from(other);
+            return;
+        }
+        for (j, &sum) in other.sums.iter().enumerate() {
+            self.smallest[j] = self.smallest[j].min(other.smallest[j]);
+            self.largest[j] = self.largest[j].max(other.largest[j]);
+            self.sums[j] += sum;
+        }
+        let room = (SAMPLES * self.sums.len()).saturating_sub(self.samples.len());
+        self.samples.extend_from_slice(&other.samples[..other.samples.len().min(room)]);
+        self.rows += other.rows;
     }
 
     /// Mean of component `j`.
     pub(crate) fn mean(&self, j: usize) -> f32 {
-        (self.sums[j] / self.rows.max(1) as f64) as f32
+        self.sums[j] / self.rows.max(1) as f32
     }
 }
 
@@ -62,10 +88,10 @@ pub(crate) fn observe(work: impl FnOnce()) -> HashMap<usize, Observations> {
 }
 
 /// Says that a layer runs over rows.
-pub(crate) fn note(layer: usize, rows: usize, input: &[f32], stride: usize, depth: usize) {
+pub(crate) fn note(kernels: &Kernels, layer: usize, rows: usize, input: &[f32], stride: usize, depth: usize) {
     OBSERVING.with_borrow_mut(|observing| {
         if let Some(layers) = observing {
-            layers.entry(layer).or_default().add(rows, input, stride, depth);
+            layers.entry(layer).or_default().add(kernels, rows, input, stride, depth);
         }
     });
 }
@@ -117,15 +143,17 @@ impl Frame {
 
 /// Words of the random sequences; some are short, because special tokens stand out most there.
 const WORDS: [usize; 12] = [0, 1, 2, 3, 5, 8, 12, 20, 33, 48, 64, 90];
+/// Batches; several threads run them.
+pub(crate) const PARTS: usize = 4;
 /// Sequences of each length.
-const REPEATS: usize = 3;
+const REPEATS: usize = 1;
 
-/// Sequences of random words, of several lengths: what a model is calibrated on when nothing else is given.
-pub(crate) fn random_batch(vocabulary: usize, longest: usize, frame: &Frame) -> Batch {
-    let mut batch = Batch::new();
+/// Batches of sequences of random words, of several lengths: what a model is calibrated on when nothing else is given.
+pub(crate) fn random_batches(vocabulary: usize, longest: usize, frame: &Frame) -> Vec<Batch> {
+    let mut batches = vec![Batch::new(); PARTS];
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let known = |id: &&u32| (**id as usize) < vocabulary;
-    for words in WORDS.iter().flat_map(|&words| [words; REPEATS]) {
+    for (place, words) in WORDS.iter().flat_map(|&words| [words; REPEATS]).enumerate() {
         let mut ids: Vec<u32> = frame.before.iter().filter(known).copied().collect();
         for _ in 0..words {
             // xorshift64*
@@ -136,10 +164,10 @@ pub(crate) fn random_batch(vocabulary: usize, longest: usize, frame: &Frame) -> 
         }
         ids.extend(frame.after.iter().filter(known));
         if ids.len() <= longest {
-            batch.push(&ids);
+            batches[place % PARTS].push(&ids);
         }
     }
-    batch
+    batches
 }
 
 #[cfg(test)]
@@ -165,8 +193,9 @@ mod tests {
     #[test]
     fn random_sequences_stay_in_the_vocabulary_and_the_positions() {
         let frame = Frame { before: vec![1], after: vec![2, 999] };
-        let batch = random_batch(50, 40, &frame);
-        assert!(batch.validate(50, 0, Some(40)).is_ok());
-        assert!(batch.len() > 20 && (0..batch.len()).all(|i| batch.sequence(i)[0] == 1));
+        let batches = random_batches(50, 40, &frame);
+        assert!(batches.iter().all(|batch| batch.validate(50, 0, Some(40)).is_ok()));
+        assert!(batches.iter().map(Batch::len).sum::<usize>() >= 8);
+        assert!(batches.iter().all(|batch| (0..batch.len()).all(|i| batch.sequence(i)[0] == 1)));
     }
 }

@@ -1,5 +1,6 @@
 //! [`NativeEncoder`]: the forward pass.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, Rows, TokenEmbeddings};
 
 use crate::InstructionSet;
-use crate::calibration::{Frame, observe, random_batch};
+use crate::calibration::{Frame, Observations, PARTS, observe, random_batches};
 use crate::kernels::Kernels;
 use crate::layers::block::Block;
 use crate::layers::{Run, padded};
@@ -101,6 +102,17 @@ fn micro_batches(batch: &Batch) -> Vec<usize> {
     cuts
 }
 
+/// Runs the same work on as many threads as there are cores, eight at most; it takes its tasks from a shared list.
+fn on_every_core(work: &(dyn Fn() + Sync)) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+}
+
 impl NativeEncoder {
     /// Turns the blocks' weights into bytes, for inputs like those that the given batches (or random words) lead to.
     pub(crate) fn quantise(
@@ -111,16 +123,12 @@ impl NativeEncoder {
     ) -> Result<(), EncoderError> {
         let random;
         let batches = if batches.iter().all(|batch| batch.tokens() == 0) {
-            random = [random_batch(self.info.vocabulary, self.info.max_sequence.unwrap_or(usize::MAX), frame)];
+            random = random_batches(self.info.vocabulary, self.info.max_sequence.unwrap_or(usize::MAX), frame);
             &random
         } else {
             batches
         };
-        let mut result = Ok(());
-        let seen = observe(|| {
-            result = batches.iter().try_for_each(|batch| self.forward(batch, &Pass::default()).map(drop));
-        });
-        result?;
+        let seen = self.observed(batches)?;
         for block in &mut self.network.blocks {
             block.attention.kernel = self.kernels.attend_for_bytes();
         }
@@ -135,14 +143,37 @@ impl NativeEncoder {
                 }
             }
         };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-        std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
-            }
-            work();
-        });
+        on_every_core(&work);
         Ok(())
+    }
+
+    /// What every linear layer sees of batches. Parts of them run on several threads, and what they saw is put together in
+    /// their order, so that the result does not depend on the number of threads.
+    fn observed(&self, batches: &[Batch]) -> Result<HashMap<usize, Observations>, EncoderError> {
+        type Part<'a> = (&'a [Batch], Option<Result<HashMap<usize, Observations>, EncoderError>>);
+        let parts: Vec<Mutex<Part<'_>>> =
+            batches.chunks(batches.len().div_ceil(PARTS).max(1)).map(|part| Mutex::new((part, None))).collect();
+        let next = AtomicUsize::new(0);
+        on_every_core(&|| {
+            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+                let (batches, result) = &mut *part;
+                let mut passes = Ok(());
+                let seen = observe(|| {
+                    passes = batches.iter().try_for_each(|batch| self.forward(batch, &Pass::default()).map(drop));
+                });
+                *result = Some(passes.map(|()| seen));
+            }
+        });
+        let mut all: HashMap<usize, Observations> = HashMap::new();
+        for part in parts {
+            for (layer, seen) in
+                part.into_inner().unwrap_or_else(PoisonError::into_inner).1.transpose()?.unwrap_or_default()
+            {
+                all.entry(layer).or_default().merge(&seen);
+            }
+        }
+        Ok(all)
     }
 
     fn micro_batch(

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use crate::kernels::quantise::{GROUP, bytes_of};
 use crate::memory::Buffer;
 
 /// Memory of one forward pass over a micro-batch.
@@ -42,7 +43,7 @@ pub(crate) struct Piece {
 #[derive(Debug, Default)]
 pub(crate) struct Bytes {
     pub(crate) bytes: Buffer<u8>,
-    /// One row of numbers.
+    /// A few rows of numbers.
     pub(crate) rotated: Buffer<f32>,
     pub(crate) scale: Buffer<f32>,
     pub(crate) offset: Buffer<f32>,
@@ -51,12 +52,16 @@ pub(crate) struct Bytes {
 impl Bytes {
     /// Makes room for rows.
     pub(crate) fn reserve(&mut self, rows: usize, width: usize) {
-        self.bytes.reserve(rows * width);
-        self.rotated.reserve(width);
+        self.bytes.reserve(rows * bytes_of(width));
+        self.rotated.reserve(GROUP * width);
         self.scale.reserve(rows);
         self.offset.reserve(rows);
     }
 }
+
+/// One panel of weights in 32 bits.
+#[derive(Debug, Default)]
+pub(crate) struct Widened(pub(crate) Buffer<f32>);
 
 /// More memory than this is given back after the call that needed it.
 const KEPT: usize = 64 << 20;
@@ -89,6 +94,17 @@ impl Kept for Piece {
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
         thread_local! { static STORE: RefCell<Vec<Piece>> = const { RefCell::new(Vec::new()) } }
+        STORE.with(use_store)
+    }
+}
+
+impl Kept for Widened {
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
+        thread_local! { static STORE: RefCell<Vec<Widened>> = const { RefCell::new(Vec::new()) } }
         STORE.with(use_store)
     }
 }

@@ -30,6 +30,24 @@ pub(super) unsafe fn activate<V: Vector>(
     }
 }
 
+/// As [`activate`], to within 5·10⁻⁴ where that is faster.
+#[inline(always)]
+pub(super) unsafe fn activate_roughly<V: Vector>(
+    kind: Activation,
+    first: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+) {
+    // SAFETY: the caller has `rows` rows of `columns` numbers.
+    unsafe {
+        match kind {
+            Activation::Gelu => each::<V>(first, rows, columns, stride, |x| gelu_roughly(x)),
+            _ => activate::<V>(kind, first, rows, columns, stride),
+        }
+    }
+}
+
 #[inline(always)]
 unsafe fn each<V: Vector>(first: *mut f32, rows: usize, columns: usize, stride: usize, f: impl Fn(V) -> V) {
     for row in 0..rows {
@@ -52,6 +70,27 @@ pub(super) unsafe fn gelu<V: Vector>(x: V) -> V {
         let x = x.max(V::splat(-5.2));
         let half = x.mul(V::splat(0.5));
         half.mul_add(erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2))), half)
+    }
+}
+
+/// Where the polynomial below ends; beyond, the last value is taken.
+const GELU_END: f32 = 3.6;
+/// Polynomial of (Φ(x) − ½)/x in x², highest power first: fitted by linear programming so that the largest error of x·Φ(x)
+/// up to 12 is smallest, 4.4·10⁻⁴.
+const GELU: [f32; 6] = [-5.214_082_4e-7, 2.805_842e-5, -6.334_901e-4, 7.946_344e-3, -6.284_266e-2, 3.966_852_7e-1];
+
+/// `x·Φ(x)` by a polynomial, without a division.
+#[inline(always)]
+pub(super) unsafe fn gelu_roughly<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's processor has the instructions.
+    unsafe {
+        let inside = x.max(V::splat(-GELU_END)).min(V::splat(GELU_END));
+        let square = inside.mul(inside);
+        let mut sum = V::splat(GELU[0]);
+        for &coefficient in &GELU[1..] {
+            sum = sum.mul_add(square, V::splat(coefficient));
+        }
+        x.mul(inside.mul_add(sum, V::splat(0.5)))
     }
 }
 

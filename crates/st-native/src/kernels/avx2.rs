@@ -54,10 +54,12 @@ impl Vector for __m256 {
             let quarter = _mm_min_ps(half, _mm_movehl_ps(half, half));
             _mm_cvtss_f32(_mm_min_ss(quarter, _mm_movehdup_ps(quarter)))
         }
-        store_bytes(self, to: *mut u8) -> () {
-            let integers = _mm256_cvtps_epi32(self);
-            let words = _mm_packus_epi32(_mm256_castsi256_si128(integers), _mm256_extracti128_si256::<1>(integers));
-            _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words))
+        store_low_bytes(numbers: [Self; 4], to: *mut u8) -> () {
+            let byte = _mm256_set1_epi32(0xff);
+            let [a, b, c, d] = numbers.map(|number| _mm256_and_si256(_mm256_castps_si256(number), byte));
+            let first = _mm256_or_si256(a, _mm256_slli_epi32::<8>(b));
+            let second = _mm256_or_si256(c, _mm256_slli_epi32::<8>(d));
+            _mm256_storeu_si256(to.cast(), _mm256_or_si256(first, _mm256_slli_epi32::<16>(second)))
         }
         transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) -> () {
             let mut r = [_mm256_setzero_ps(); 8];

@@ -36,8 +36,15 @@ impl Vector for __m512 {
         sum(self) -> f32 { _mm512_reduce_add_ps(self) }
         largest(self) -> f32 { _mm512_reduce_max_ps(self) }
         smallest(self) -> f32 { _mm512_reduce_min_ps(self) }
-        store_bytes(self, to: *mut u8) -> () {
-            _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(_mm512_cvtps_epu32(self)))
+        store_low_bytes(numbers: [Self; 4], to: *mut u8) -> () {
+            let [a, b, c, d] = numbers.map(|number| _mm512_castps_si512(number));
+            // 0xca selects by the first operand between the second and the third.
+            let byte = _mm512_set1_epi32(0xff);
+            let first = _mm512_ternarylogic_epi32::<0xca>(byte, a, _mm512_slli_epi32::<8>(b));
+            let second = _mm512_ternarylogic_epi32::<0xca>(byte, c, _mm512_slli_epi32::<8>(d));
+            let halves = _mm512_set1_epi32(0xffff);
+            let all = _mm512_ternarylogic_epi32::<0xca>(halves, first, _mm512_slli_epi32::<16>(second));
+            _mm512_storeu_si512(to.cast(), all)
         }
         transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) -> () {
             let mut r = [_mm512_setzero_ps(); 16];

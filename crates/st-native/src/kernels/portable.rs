@@ -127,9 +127,10 @@ impl Vector for Lanes {
         self.0.iter().fold(f32::INFINITY, |m, &x| if x < m { x } else { m })
     }
     #[inline(always)]
-    unsafe fn store_bytes(self, to: *mut u8) {
-        // SAFETY: the caller has room for 8 bytes.
-        unsafe { to.cast::<[u8; 8]>().write(self.round().0.map(|x| x as u8)) };
+    unsafe fn store_low_bytes(numbers: [Self; 4], to: *mut u8) {
+        let bytes: [[u8; 4]; 8] = std::array::from_fn(|lane| numbers.map(|number| number.0[lane].to_bits() as u8));
+        // SAFETY: the caller has room for 32 bytes.
+        unsafe { to.cast::<[[u8; 4]; 8]>().write_unaligned(bytes) };
     }
     #[inline(always)]
     unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize) {

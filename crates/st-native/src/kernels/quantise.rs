@@ -3,15 +3,31 @@
 //! Before it is quantised a row is rotated: Hadamard matrices of up to 16 points mix the numbers that lie [`STEP`] columns
 //! apart. A number that stands out is spread over 16, so that the row's range, and with it the step of its bytes, shrinks.
 //! The weights are rotated alike, so that products do not change.
+//!
+//! Bytes stand in another order than the numbers ([`place`]), in which four vectors become one without a shuffle.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
+use st_encoder::Activation;
+
 use super::STEP;
+use super::activation::{activate_roughly, gelu_roughly};
 use super::unrolled;
 use super::vector::Vector;
+
+/// How bytes stand for numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Levels {
+    /// The smallest number is 0, the largest 255.
+    Unsigned,
+    /// 0 is 0, the number farthest from it −127 or 127.
+    Signed,
+}
 
 /// Rows to quantise. A number `x` of column `j` counts as `x · factor[j] + shift[j]`.
 #[derive(Debug)]
 pub(crate) struct QuantiseCall {
+    /// What bytes mean.
+    pub(crate) levels: Levels,
     /// Number of rows.
     pub(crate) rows: usize,
     /// Numbers of a row, a multiple of [`STEP`].
@@ -20,13 +36,15 @@ pub(crate) struct QuantiseCall {
     pub(crate) input: *const f32,
     /// Numbers from one row to the next.
     pub(crate) input_stride: usize,
+    /// Taken of every number first, to within 5·10⁻⁴.
+    pub(crate) activation: Option<Activation>,
     /// Factor of each column, [`rotation_factor`] included.
     pub(crate) factor: *const f32,
     /// Shift of each column, [`rotation_factor`] included.
     pub(crate) shift: *const f32,
-    /// Room for one row of numbers.
+    /// Room for [`GROUP`] rows of numbers.
     pub(crate) rotated: *mut f32,
-    /// First row of bytes, `width` each.
+    /// First row of bytes, [`bytes_of`] the width each.
     pub(crate) output: *mut u8,
     /// Value of one step, per row.
     pub(crate) scale: *mut f32,
@@ -34,7 +52,7 @@ pub(crate) struct QuantiseCall {
     pub(crate) offset: *mut f32,
 }
 
-/// A quantisation kernel: each row's smallest number becomes 0 and its largest 255.
+/// A quantisation kernel.
 ///
 /// # Safety
 /// The pointers must be valid for the rows and the width.
@@ -42,6 +60,25 @@ pub(crate) type QuantiseKernel = unsafe fn(&QuantiseCall);
 
 /// Most points of a rotation.
 const POINTS: usize = 16;
+/// Rows at a time, at most: what one row waits for, the others hide.
+pub(crate) const GROUP: usize = 4;
+/// Numbers of the rows at a time, so that they stay in the first level of the cache.
+const GROUP_NUMBERS: usize = 3072;
+/// Columns whose bytes are stored together.
+const QUAD: usize = 4 * STEP;
+/// Added to a small whole number, it leaves that number in the lowest bits: 1.5 · 2²³.
+const MAGIC: f32 = 12_582_912.0;
+
+/// Bytes of a row of `width` numbers; those in excess are 0 and count as no column.
+pub(crate) const fn bytes_of(width: usize) -> usize {
+    width.next_multiple_of(QUAD)
+}
+
+/// Where the byte of a column stands.
+#[cfg(test)]
+pub(crate) const fn place(column: usize) -> usize {
+    column / QUAD * QUAD + column % STEP * 4 + column % QUAD / STEP
+}
 
 /// The blocks of a row of `width` columns that are rotated: first column and points, the largest power of two that fits.
 pub(crate) fn rotations(width: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -62,6 +99,7 @@ pub(crate) fn rotation_factor(points: usize) -> f32 {
 }
 
 /// Rotates a row in place, lengths kept.
+#[cfg(test)]
 pub(crate) fn rotate(row: &mut [f32]) {
     for (start, points) in rotations(row.len()) {
         let block = &mut row[start..start + points * STEP];
@@ -84,40 +122,84 @@ pub(crate) fn rotate(row: &mut [f32]) {
 pub(super) unsafe fn quantise<V: Vector>(call: &QuantiseCall) {
     // SAFETY: the caller's promise; see `QuantiseKernel`.
     unsafe {
-        for row in 0..call.rows {
-            let input = call.input.add(row * call.input_stride);
-            let output = call.output.add(row * call.width);
-            let mut range = (V::splat(f32::INFINITY), V::splat(f32::NEG_INFINITY));
-            for (start, points) in rotations(call.width) {
-                for at in (start..start + STEP).step_by(V::LANES) {
-                    match points {
-                        16 => rotated::<V, 16>(call, input, at, &mut range),
-                        8 => rotated::<V, 8>(call, input, at, &mut range),
-                        4 => rotated::<V, 4>(call, input, at, &mut range),
-                        2 => rotated::<V, 2>(call, input, at, &mut range),
-                        _ => rotated::<V, 1>(call, input, at, &mut range),
+        let group = (GROUP_NUMBERS / call.width).clamp(1, GROUP);
+        for first in (0..call.rows).step_by(group) {
+            let count = group.min(call.rows - first);
+            let mut ranges = [(V::splat(f32::INFINITY), V::splat(f32::NEG_INFINITY)); GROUP];
+            for (row, range) in ranges.iter_mut().enumerate().take(count) {
+                let input = call.input.add((first + row) * call.input_stride);
+                let to = call.rotated.add(row * call.width);
+                *range = match call.activation {
+                    None => rotated_row::<V, false>(call, input, to),
+                    // Its products and the rotation's sums keep different units of the processor busy.
+                    Some(Activation::Gelu) => rotated_row::<V, true>(call, input, to),
+                    Some(kind) => {
+                        to.copy_from_nonoverlapping(input, call.width);
+                        activate_roughly::<V>(kind, to, 1, call.width, call.width);
+                        rotated_row::<V, false>(call, to, to)
+                    }
+                };
+            }
+            let mut steps = [(V::splat(0.0), V::splat(0.0)); GROUP];
+            for (row, (range, step)) in ranges.iter().zip(&mut steps).enumerate().take(count) {
+                let (low, high) = (range.0.smallest(), range.1.largest());
+                let (low, range, levels) = match call.levels {
+                    Levels::Unsigned => (low, high - low, 255.0),
+                    Levels::Signed => (0.0, high.max(-low), 127.0),
+                };
+                let (scale, inverse) = if range > 0.0 { (range / levels, levels / range) } else { (0.0, 0.0) };
+                *call.scale.add(first + row) = scale;
+                *call.offset.add(first + row) = low;
+                *step = (V::splat(low), V::splat(inverse));
+            }
+            for (row, &(low, inverse)) in steps.iter().enumerate().take(count) {
+                let numbers = call.rotated.add(row * call.width).cast_const();
+                let output = call.output.add((first + row) * bytes_of(call.width));
+                for start in (0..call.width).step_by(QUAD) {
+                    let there = ((call.width - start) / STEP).min(4);
+                    for lane in (0..STEP).step_by(V::LANES) {
+                        let mut quad = [V::splat(0.0); 4];
+                        unrolled!(i in 0..4 => {
+                            if i < there {
+                                let number = V::load(numbers.add(start + i * STEP + lane));
+                                quad[i] = number.sub(low).mul_add(inverse, V::splat(MAGIC));
+                            }
+                        });
+                        V::store_low_bytes(quad, output.add(start + 4 * lane));
                     }
                 }
-            }
-            let low = range.0.smallest();
-            let range = range.1.largest() - low;
-            let (scale, inverse) = if range > 0.0 { (range / 255.0, 255.0 / range) } else { (0.0, 0.0) };
-            *call.scale.add(row) = scale;
-            *call.offset.add(row) = low;
-            let (inverse, shift) = (V::splat(inverse), V::splat(-low * inverse));
-            let zero = V::splat(0.0);
-            for i in (0..call.width).step_by(V::LANES) {
-                V::load(call.rotated.add(i)).mul_add(inverse, shift).max(zero).store_bytes(output.add(i));
             }
         }
     }
 }
 
+/// Rotates a row, or its GELU, and returns its smallest and largest numbers, lane by lane.
+#[inline(always)]
+unsafe fn rotated_row<V: Vector, const GELU: bool>(call: &QuantiseCall, input: *const f32, to: *mut f32) -> (V, V) {
+    // SAFETY: the caller's promise; see `QuantiseKernel`.
+    unsafe {
+        let mut range = (V::splat(f32::INFINITY), V::splat(f32::NEG_INFINITY));
+        for (start, points) in rotations(call.width) {
+            for at in (start..start + STEP).step_by(V::LANES) {
+                match points {
+                    16 => rotated::<V, 16, GELU>(call, input, to, at, &mut range),
+                    8 => rotated::<V, 8, GELU>(call, input, to, at, &mut range),
+                    4 => rotated::<V, 4, GELU>(call, input, to, at, &mut range),
+                    2 => rotated::<V, 2, GELU>(call, input, to, at, &mut range),
+                    _ => rotated::<V, 1, GELU>(call, input, to, at, &mut range),
+                }
+            }
+        }
+        range
+    }
+}
+
 /// Rotates the vectors at `at`, `at + STEP`, …, and widens the range by them.
 #[inline(always)]
-unsafe fn rotated<V: Vector, const COUNT: usize>(
+unsafe fn rotated<V: Vector, const COUNT: usize, const GELU: bool>(
     call: &QuantiseCall,
     input: *const f32,
+    to: *mut f32,
     at: usize,
     range: &mut (V, V),
 ) {
@@ -126,7 +208,9 @@ unsafe fn rotated<V: Vector, const COUNT: usize>(
         let mut numbers = [V::splat(0.0); COUNT];
         unrolled!(i in 0..COUNT => {
             let at = at + i * STEP;
-            numbers[i] = V::load(input.add(at)).mul_add(V::load(call.factor.add(at)), V::load(call.shift.add(at)));
+            let number = V::load(input.add(at));
+            let number = if GELU { gelu_roughly(number) } else { number };
+            numbers[i] = number.mul_add(V::load(call.factor.add(at)), V::load(call.shift.add(at)));
         });
         butterfly::<V, COUNT, 1>(&mut numbers);
         butterfly::<V, COUNT, 2>(&mut numbers);
@@ -135,7 +219,7 @@ unsafe fn rotated<V: Vector, const COUNT: usize>(
         unrolled!(i in 0..COUNT => {
             range.0 = range.0.min(numbers[i]);
             range.1 = range.1.max(numbers[i]);
-            numbers[i].store(call.rotated.add(at + i * STEP));
+            numbers[i].store(to.add(at + i * STEP));
         });
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use st_encoder::{Activation, AttentionMask, NormKind, NormSpec, WeightFormat};
 
 use super::attention::{AttentionCall, QUERIES};
-use super::quantise::{QuantiseCall, rotate};
+use super::quantise::{Levels, QuantiseCall, bytes_of, place, rotate};
 use super::{Kernels, STEP};
 use crate::InstructionSet;
 use crate::calibration::observe;
@@ -225,7 +225,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_hold_a_row_to_half_a_step(steps in 1usize..40, seed in any::<u64>()) {
+    fn bytes_hold_a_row_to_half_a_step(steps in 1usize..40, seed in any::<u64>(), signed in any::<bool>()) {
         let width = steps * STEP;
         let (input, factor) = (numbers(width, seed, 2.0), vec![1.0f32; width]);
         let mut scaled = factor.clone();
@@ -235,13 +235,15 @@ proptest! {
             scaled[start..start + points * STEP].fill(super::quantise::rotation_factor(points));
         }
         for (set, kernels) in sets() {
-            let (mut rotated, mut bytes) = (vec![0.0f32; width], vec![0u8; width]);
+            let (mut rotated, mut bytes) = (vec![0.0f32; 4 * width], vec![7u8; bytes_of(width)]);
             let (mut scale, mut offset, shift) = (0.0f32, 0.0f32, vec![0.0f32; width]);
             let call = QuantiseCall {
+                levels: if signed { Levels::Signed } else { Levels::Unsigned },
                 rows: 1,
                 width,
                 input: input.as_ptr(),
                 input_stride: width,
+                activation: None,
                 factor: scaled.as_ptr(),
                 shift: shift.as_ptr(),
                 rotated: rotated.as_mut_ptr(),
@@ -251,11 +253,31 @@ proptest! {
             };
             // SAFETY: all rows have the width.
             unsafe { (kernels.quantise)(&call) };
-            prop_assert!(bytes.contains(&0) && bytes.contains(&255));
-            for (byte, expected) in bytes.iter().zip(&expected) {
-                let found = f32::from(*byte) * scale + offset;
+            if signed {
+                prop_assert!(bytes.contains(&127) || bytes.contains(&129));
+            } else {
+                prop_assert!(bytes.contains(&0) && bytes.contains(&255));
+            }
+            for (column, expected) in expected.iter().enumerate() {
+                let byte = bytes[place(column)];
+                let found = (if signed { f32::from(byte.cast_signed()) } else { f32::from(byte) }) * scale + offset;
                 prop_assert!((found - expected).abs() <= 0.501 * scale + 1e-5, "{set}: {found} {expected}");
             }
+        }
+    }
+}
+
+#[test]
+fn rough_activations_are_exact_to_half_a_thousandth() {
+    let inputs: Vec<f32> = (-1200..1200).map(|i| i as f32 * 0.01).collect();
+    for (set, kernels) in sets() {
+        let mut numbers = padded_rows(&inputs, inputs.len());
+        let columns = numbers.len();
+        // SAFETY: one row of so many columns.
+        unsafe { (kernels.activate_roughly)(Activation::Gelu, numbers.as_mut_ptr(), 1, columns, columns) };
+        for (&x, &found) in inputs.iter().zip(numbers.iter()) {
+            let expected = exact(Some(Activation::Gelu), f64::from(x));
+            assert!((f64::from(found) - expected).abs() < 5e-4, "{set}: {x} became {found}, not {expected}");
         }
     }
 }
@@ -317,6 +339,7 @@ fn sums_of_bytes_do_not_saturate() {
                         output: output.as_mut_ptr(),
                         output_stride: columns,
                         finish: super::tile::Finish::Store,
+                        ahead: panel.as_ptr(),
                     };
                     assert!(rows < columns, "a row's scale is among the ones");
                     // SAFETY: all matrices are as large as the tile.

@@ -138,9 +138,18 @@ pub(super) unsafe fn tile<V: Vector, W: Stored, const ROWS: usize, const VECTORS
     }
 }
 
+/// Widens `count` numbers, a multiple of [`super::STEP`].
+#[inline(always)]
+pub(super) unsafe fn widen<V: Vector, W: Stored>(from: *const W::Number, count: usize, to: *mut f32) {
+    for i in (0..count).step_by(V::LANES) {
+        // SAFETY: the caller has so many numbers, and room for as many.
+        unsafe { W::load::<V>(from.add(i)).store(to.add(i)) };
+    }
+}
+
 /// Asks for a cache line in the second level.
 #[inline(always)]
-fn prefetch(address: *const u8) {
+pub(super) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch reads nothing and faults on no address.
     unsafe {

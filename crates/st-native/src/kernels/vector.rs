@@ -41,8 +41,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn largest(self) -> f32;
     /// Smallest lane.
     unsafe fn smallest(self) -> f32;
-    /// Rounds lanes from 0 to 255 to the nearest whole number and stores a byte for each.
-    unsafe fn store_bytes(self, to: *mut u8);
+    /// Stores the lowest byte of each number's bits: those of the four first lanes, of the four second lanes, and so on.
+    unsafe fn store_low_bytes(numbers: [Self; 4], to: *mut u8);
     /// Writes the transpose of a `LANES × LANES` block, of which `rows ≤ LANES` rows exist and the others are zeros.
     unsafe fn transpose(from: *const f32, stride: usize, rows: usize, to: *mut f32, to_stride: usize);
     /// The strips of this type; see [`super::strip`].

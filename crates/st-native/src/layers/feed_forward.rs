@@ -73,6 +73,12 @@ impl FeedForward {
         inner.reserve(rows * width);
         let source = input.unwrap_or(output);
         match &self.gate {
+            None if self.down.is_integer() => {
+                self.up.apply(run, rows, source, stride, inner, width, Epilogue::Store);
+                let activation = Some(self.activation);
+                self.down.apply_to_activated(run, rows, inner, width, activation, output, stride, epilogue);
+                return;
+            }
             None => self.up.apply(run, rows, source, stride, inner, width, Epilogue::Activate(self.activation)),
             Some(gate) => {
                 gate.apply(run, rows, source, stride, inner, width, Epilogue::Activate(self.activation));

@@ -3,16 +3,18 @@
 //! A layer computes `y = W·x + b`. Its input is centred and scaled per component, `v = (x − c) / s`, with `W·c` added to
 //! the bias and `s` multiplied into the weights, so that components of unlike range share one scale without loss
 //! (Xiao et al. 2023, SmoothQuant). `v` is quantised per row to 0..=255 between its own smallest and largest number, the
-//! scaled weights per column to −127..=127. In between both are rotated alike ([`rotate`]; Ashkboos et al. 2024, QuaRot),
+//! scaled weights per column to −127..=127. In between both are rotated alike ([`rotations`]; Ashkboos et al. 2024, QuaRot),
 //! which leaves products as they are and numbers that stand out no longer standing out.
 #![expect(unsafe_code, reason = "calls of kernels")]
 
 use std::ops::Range;
 
+use st_encoder::Activation;
+
 use super::epilogue::Epilogue;
 use crate::calibration::Observations;
 use crate::kernels::integer::{IntegerKernels, IntegerTileCall};
-use crate::kernels::quantise::{QuantiseCall, rotate, rotation_factor, rotations};
+use crate::kernels::quantise::{Levels, QuantiseCall, bytes_of, rotation_factor, rotations};
 use crate::kernels::tile::Finish;
 use crate::kernels::{Kernels, STEP};
 use crate::memory::Buffer;
@@ -28,24 +30,78 @@ pub(crate) struct Integer {
     scale: Buffer<f32>,
     /// Sum of the weights, per column.
     sum: Buffer<f32>,
-    /// `1 / s` per component of the input.
+    /// How the input is centred and scaled.
+    transform: Transform,
+}
+
+/// What is done with every number before rows are rotated: a factor and a shift per column, [`rotation_factor`] included.
+#[derive(Debug)]
+struct Transform {
     factor: Buffer<f32>,
-    /// `−c / s` per component of the input.
     shift: Buffer<f32>,
+}
+
+impl Transform {
+    fn new(depth: usize, factor: impl Fn(usize) -> f32, centre: impl Fn(usize) -> f32) -> Self {
+        let mut transform = Self { factor: Buffer::zeroed(depth), shift: Buffer::zeroed(depth) };
+        for (start, points) in rotations(depth) {
+            for j in start..start + points * STEP {
+                transform.factor[j] = rotation_factor(points) * factor(j);
+                transform.shift[j] = -centre(j) * transform.factor[j];
+            }
+        }
+        transform
+    }
+
+    /// Quantises every row of `input`, which lie `stride` numbers apart, `rows` of them.
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    fn apply(
+        &self,
+        kernels: &Kernels,
+        levels: Levels,
+        rows: usize,
+        input: &[f32],
+        stride: usize,
+        activation: Option<Activation>,
+        to: &mut Bytes,
+    ) {
+        let width = self.factor.len();
+        assert!(rows == 0 || input.len() >= (rows - 1) * stride + width, "rows too short");
+        to.reserve(rows, width);
+        let call = QuantiseCall {
+            levels,
+            rows,
+            width,
+            input: input.as_ptr(),
+            input_stride: stride,
+            activation,
+            factor: self.factor.as_ptr(),
+            shift: self.shift.as_ptr(),
+            rotated: to.rotated.as_mut_ptr(),
+            output: to.bytes.as_mut_ptr(),
+            scale: to.scale.as_mut_ptr(),
+            offset: to.offset.as_mut_ptr(),
+        };
+        // SAFETY: the rows exist, and there is room for as many rows of bytes.
+        unsafe { (kernels.quantise)(&call) };
+    }
 }
 
 /// Rows that are quantised and pass over all panels before the next rows' turn.
 const BLOCK: usize = 180;
+/// Outputs whose weights are quantised at a time.
+const WEIGHT_BLOCK: usize = 64;
 /// How far the ranges of the input's components are evened out, from not at all to fully; the best is taken.
-const EVENNESS: [f32; 6] = [0.0, 0.3, 0.5, 0.65, 0.8, 1.0];
+const EVENNESS: [f32; 4] = [0.0, 0.2, 0.35, 0.5];
 /// Of the outputs, one in this many is looked at to choose.
-const EVERY: usize = 4;
+const EVERY: usize = 8;
 
 impl Integer {
     /// Quantises weights, given column by column of the output (`rows[i]` are the weights of output `i`), and returns what
     /// is to be added to the bias.
     pub(crate) fn new(
-        kernels: &'static IntegerKernels,
+        kernels: &Kernels,
+        integer: &'static IntegerKernels,
         rows: &[f32],
         width: usize,
         depth: usize,
@@ -54,48 +110,42 @@ impl Integer {
         let centre: Vec<f32> = (0..depth).map(|j| seen.mean(j)).collect();
         let spread: Vec<f32> =
             (0..depth).map(|j| (seen.largest[j] - centre[j]).max(centre[j] - seen.smallest[j])).collect();
-        let scales = choose_scales(rows, depth, seen, &centre, &spread);
-        let mut integer = Self {
-            kernels,
-            panels: Buffer::zeroed(width * depth),
+        let scales = choose_scales(kernels, rows, depth, seen, &centre, &spread);
+        let mut layer = Self {
+            kernels: integer,
+            panels: Buffer::zeroed(width * bytes_of(depth)),
             scale: Buffer::zeroed(width),
             sum: Buffer::zeroed(width),
-            factor: Buffer::zeroed(depth),
-            shift: Buffer::zeroed(depth),
+            transform: Transform::new(depth, |j| 1.0 / scales[j], |j| centre[j]),
         };
-        for (start, points) in rotations(depth) {
-            for j in start..start + points * STEP {
-                integer.factor[j] = rotation_factor(points) / scales[j];
-                integer.shift[j] = -centre[j] * integer.factor[j];
+        let moved = rows.chunks_exact(depth).map(|weights| dot(weights, &centre)).collect();
+        let weights = Transform::new(depth, |j| scales[j], |_| 0.0);
+        lend(|bytes: &mut Bytes| {
+            for (block, rows) in rows.chunks(WEIGHT_BLOCK * depth).enumerate() {
+                let count = rows.len() / depth;
+                weights.apply(kernels, Levels::Signed, count, rows, depth, None, bytes);
+                for (row, bytes_of_row) in bytes.bytes.chunks_exact(bytes_of(depth)).enumerate().take(count) {
+                    layer.put(block * WEIGHT_BLOCK + row, bytes_of_row, bytes.scale[row]);
+                }
             }
+        });
+        (layer, moved)
+    }
+
+    /// Puts a column's bytes in their places.
+    fn put(&mut self, column: usize, bytes: &[u8], step: f32) {
+        let (width, panel) = (self.scale.len(), self.kernels.panel());
+        let first = column / panel * panel;
+        let columns = panel.min(width - first);
+        let to = &mut self.panels[first * bytes.len()..(first + columns) * bytes.len()];
+        let groups = to.as_chunks_mut::<4>().0.iter_mut().skip(column - first).step_by(columns);
+        let mut sum = 0i32;
+        for (to, from) in groups.zip(bytes.as_chunks::<4>().0) {
+            *to = from.map(u8::cast_signed);
+            sum += to.iter().map(|&weight| i32::from(weight)).sum::<i32>();
         }
-        let panel = kernels.panel();
-        let mut moved = vec![0.0; width];
-        let mut scaled = vec![0.0; depth];
-        for (column, weights) in rows.chunks_exact(depth).enumerate() {
-            for ((scaled, weight), scale) in scaled.iter_mut().zip(weights).zip(&scales) {
-                *scaled = weight * scale;
-            }
-            rotate(&mut scaled);
-            moved[column] = weights.iter().zip(&centre).map(|(w, c)| f64::from(*w) * f64::from(*c)).sum::<f64>() as f32;
-            let largest = scaled.iter().fold(0.0f32, |m, w| m.max(w.abs()));
-            if largest == 0.0 {
-                continue;
-            }
-            let step = largest / 127.0;
-            let first = column / panel * panel;
-            let columns = panel.min(width - first);
-            let to = &mut integer.panels[first * depth..];
-            let mut sum = 0i64;
-            for (j, weight) in scaled.iter().enumerate() {
-                let quantised = (weight / step).round() as i8;
-                sum += i64::from(quantised);
-                to[j / 4 * columns * 4 + (column - first) * 4 + j % 4] = quantised;
-            }
-            integer.scale[column] = step;
-            integer.sum[column] = sum as f32 * step;
-        }
-        (integer, moved)
+        self.scale[column] = step;
+        self.sum[column] = sum as f32 * step;
     }
 
     /// # Safety
@@ -109,71 +159,86 @@ impl Integer {
         panels: Range<usize>,
         input: &[f32],
         input_stride: usize,
+        activation: Option<Activation>,
         output: Shared<'_>,
         output_stride: usize,
         epilogue: Epilogue,
     ) {
-        let (depth, width, panel) = (self.factor.len(), self.scale.len(), self.kernels.panel());
-        let finish = match epilogue {
-            Epilogue::Store | Epilogue::Activate(_) => Finish::Store,
-            Epilogue::Add => Finish::Add,
-            Epilogue::Multiply => Finish::Multiply,
-        };
         lend(|bytes: &mut Bytes| {
             let blocks = rows.len().div_ceil(BLOCK);
             let mut start = rows.start;
             for block in 0..blocks {
                 let count = (rows.end - start).div_ceil(blocks - block);
-                bytes.reserve(count, depth);
-                let call = QuantiseCall {
-                    rows: count,
-                    width: depth,
-                    input: input[start * input_stride..].as_ptr(),
-                    input_stride,
-                    factor: self.factor.as_ptr(),
-                    shift: self.shift.as_ptr(),
-                    rotated: bytes.rotated.as_mut_ptr(),
-                    output: bytes.bytes.as_mut_ptr(),
-                    scale: bytes.scale.as_mut_ptr(),
-                    offset: bytes.offset.as_mut_ptr(),
-                };
-                // SAFETY: the rows exist, and there is room for as many rows of bytes.
-                unsafe { (kernels.quantise)(&call) };
-                let tiles = count.div_ceil(self.kernels.rows());
-                for number in panels.clone() {
-                    let column = number * panel;
-                    let columns = panel.min(width - column);
-                    let tile_kernels = self.kernels.tiles[columns / self.kernels.lanes - 1];
-                    let mut row = 0;
-                    for tile in 0..tiles {
-                        let height = (count - row).div_ceil(tiles - tile);
-                        let first = output.at((start + row) * output_stride + column);
-                        let call = IntegerTileCall {
-                            depth,
-                            input: bytes.bytes[row * depth..].as_ptr(),
-                            input_stride: depth,
-                            panel: self.panels[column * depth..].as_ptr(),
-                            column_scale: self.scale[column..].as_ptr(),
-                            column_sum: self.sum[column..].as_ptr(),
-                            bias: bias[column..].as_ptr(),
-                            row_scale: bytes.scale[row..].as_ptr(),
-                            row_offset: bytes.offset[row..].as_ptr(),
-                            output: first,
-                            output_stride,
-                            finish,
-                        };
-                        // SAFETY: the tile lies inside the checked rows and panels.
-                        unsafe { tile_kernels[height - 1](&call) };
-                        if let Epilogue::Activate(kind) = epilogue {
-                            // SAFETY: the tile just written.
-                            unsafe { (kernels.activate)(kind, first, height, columns, output_stride) };
-                        }
-                        row += height;
-                    }
+                let input = &input[start * input_stride..];
+                self.transform.apply(kernels, Levels::Unsigned, count, input, input_stride, activation, bytes);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    self.multiply(kernels, bias, bytes, count, panels.clone(), start, output, output_stride, epilogue);
                 }
                 start += count;
             }
         });
+    }
+
+    /// Multiplies `count` rows of bytes into the output's rows from `start` on.
+    ///
+    /// # Safety
+    /// As for [`Self::part`].
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    unsafe fn multiply(
+        &self,
+        kernels: &Kernels,
+        bias: &[f32],
+        bytes: &Bytes,
+        count: usize,
+        panels: Range<usize>,
+        start: usize,
+        output: Shared<'_>,
+        output_stride: usize,
+        epilogue: Epilogue,
+    ) {
+        let (width, panel) = (self.scale.len(), self.kernels.panel());
+        let depth = bytes_of(self.transform.factor.len());
+        let finish = match epilogue {
+            Epilogue::Store | Epilogue::Activate(_) => Finish::Store,
+            Epilogue::Add => Finish::Add,
+            Epilogue::Multiply => Finish::Multiply,
+        };
+        let tiles = count.div_ceil(self.kernels.rows());
+        for number in panels {
+            let column = number * panel;
+            let columns = panel.min(width - column);
+            let tile_kernels = self.kernels.tiles[columns / self.kernels.lanes - 1];
+            let weights = self.panels[column * depth..].as_ptr();
+            let mut row = 0;
+            for tile in 0..tiles {
+                let height = (count - row).div_ceil(tiles - tile);
+                let first = output.at((start + row) * output_stride + column);
+                let call = IntegerTileCall {
+                    depth,
+                    input: bytes.bytes[row * depth..].as_ptr(),
+                    input_stride: depth,
+                    panel: weights,
+                    column_scale: self.scale[column..].as_ptr(),
+                    column_sum: self.sum[column..].as_ptr(),
+                    bias: bias[column..].as_ptr(),
+                    row_scale: bytes.scale[row..].as_ptr(),
+                    row_offset: bytes.offset[row..].as_ptr(),
+                    output: first,
+                    output_stride,
+                    finish,
+                    // A tile asks for `8 · depth` bytes of the next panel.
+                    ahead: weights.wrapping_add(columns * depth + (tile * 8 * depth) % (columns * depth)),
+                };
+                // SAFETY: the tile lies inside the checked rows and panels.
+                unsafe { tile_kernels[height - 1](&call) };
+                if let Epilogue::Activate(kind) = epilogue {
+                    // SAFETY: the tile just written.
+                    unsafe { (kernels.activate_roughly)(kind, first, height, columns, output_stride) };
+                }
+                row += height;
+            }
+        }
     }
 
     /// Panels of the packed bytes.
@@ -182,57 +247,70 @@ impl Integer {
     }
 }
 
+/// Sum of products.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; STEP];
+    for (a, b) in a.as_chunks::<STEP>().0.iter().zip(b.as_chunks::<STEP>().0) {
+        for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
+            *sum += a * b;
+        }
+    }
+    sums.iter().sum()
+}
+
 /// Scales per component, `spread^α / weight^(1−α)`, for the α with the least expected error: the steps of the input rows
 /// times the scaled weights, and the steps of the weights times the scaled input, both as uniform noise, in relation to
 /// what each row would give.
-fn choose_scales(rows: &[f32], depth: usize, seen: &Observations, centre: &[f32], spread: &[f32]) -> Vec<f32> {
+fn choose_scales(
+    kernels: &Kernels,
+    rows: &[f32],
+    depth: usize,
+    seen: &Observations,
+    centre: &[f32],
+    spread: &[f32],
+) -> Vec<f32> {
     let mut squares = vec![0.0f32; depth];
     for weights in rows.chunks_exact(depth) {
         for (square, weight) in squares.iter_mut().zip(weights) {
             *square += weight * weight;
         }
     }
+    // Of each row seen, one over the energy of what it gives, and the squares of its centred numbers.
+    let (mut shares, mut numbers) = (Vec::new(), Vec::with_capacity(seen.samples.len()));
+    for row in seen.samples.chunks_exact(depth) {
+        let result: f32 = row.iter().zip(&squares).map(|(number, square)| number * number * square).sum();
+        shares.push(1.0 / f64::from(result).max(f64::MIN_POSITIVE));
+        numbers.extend(row.iter().zip(centre).map(|(number, centre)| (number - centre).powi(2)));
+    }
     let mut best = (f64::INFINITY, vec![1.0; depth]);
-    for evenness in EVENNESS {
-        let scales: Vec<f32> = squares
-            .iter()
-            .zip(spread)
-            .map(|(&square, &spread)| {
+    lend(|bytes: &mut Bytes| {
+        for evenness in EVENNESS {
+            let scale = |(&square, &spread): (&f32, &f32)| {
                 if square > 0.0 && spread > 0.0 {
                     spread.powf(evenness) / square.sqrt().powf(1.0 - evenness)
                 } else {
                     1.0
                 }
-            })
-            .collect();
-        let mut values = vec![0.0; depth];
-        let (mut ranges, mut energy) = (0.0f64, 0.0f64);
-        for row in seen.samples.chunks_exact(depth) {
-            for (j, value) in values.iter_mut().enumerate() {
-                *value = (row[j] - centre[j]) / scales[j];
+            };
+            let scales: Vec<f32> = squares.iter().zip(spread).map(scale).collect();
+            let inverse_squares: Vec<f32> = scales.iter().map(|scale| 1.0 / (scale * scale)).collect();
+            let inputs = Transform::new(depth, |j| 1.0 / scales[j], |j| centre[j]);
+            inputs.apply(kernels, Levels::Unsigned, shares.len(), &seen.samples, depth, None, bytes);
+            let (mut ranges, mut energy) = (0.0f64, 0.0f64);
+            for ((share, step), row) in shares.iter().zip(&*bytes.scale).zip(numbers.chunks_exact(depth)) {
+                ranges += f64::from(*step).powi(2) * share;
+                energy += f64::from(dot(row, &inverse_squares)) * share;
             }
-            rotate(&mut values);
-            let low = values.iter().copied().fold(f32::INFINITY, f32::min);
-            let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let result: f32 = row.iter().zip(&squares).map(|(number, square)| number * number * square).sum();
-            let share = 1.0 / f64::from(result).max(f64::MIN_POSITIVE);
-            ranges += f64::from((high - low) / 255.0).powi(2) * share;
-            energy += f64::from(values.iter().map(|value| value * value).sum::<f32>()) * share;
-        }
-        let weight_energy: f64 = squares.iter().zip(&scales).map(|(q, s)| f64::from(q * s * s)).sum();
-        let mut steps = 0.0;
-        for weights in rows.chunks_exact(depth).step_by(EVERY) {
-            for (j, value) in values.iter_mut().enumerate() {
-                *value = weights[j] * scales[j];
+            let weight_energy: f64 = squares.iter().zip(&scales).map(|(q, s)| f64::from(q * s * s)).sum();
+            let weights = Transform::new(depth, |j| scales[j], |_| 0.0);
+            let looked_at = (rows.len() / depth).div_ceil(EVERY);
+            weights.apply(kernels, Levels::Signed, looked_at, rows, EVERY * depth, None, bytes);
+            let steps: f64 = bytes.scale[..looked_at].iter().map(|&step| f64::from(step).powi(2)).sum();
+            let error = ranges * weight_energy + steps * EVERY as f64 * energy;
+            if error < best.0 {
+                best = (error, scales);
             }
-            rotate(&mut values);
-            let largest = values.iter().fold(0.0f32, |m, w| m.max(w.abs()));
-            steps += f64::from(largest / 127.0).powi(2) * EVERY as f64;
         }
-        let error = ranges * weight_energy + steps * energy;
-        if error < best.0 {
-            best = (error, scales);
-        }
-    }
+    });
     best.1
 }

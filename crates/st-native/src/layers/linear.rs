@@ -4,17 +4,18 @@
 use std::ops::Range;
 
 use half::{bf16, f16};
-use st_encoder::WeightFormat;
+use st_encoder::{Activation, WeightFormat};
 
 use super::Run;
 pub(crate) use super::epilogue::Epilogue;
 use super::integer::Integer;
-use super::packing::{Axis, Part, pack, place};
+use super::packing::{Axis, Part, pack, place, unpack};
 use crate::InstructionSet;
 use crate::calibration::{Observations, note};
 use crate::kernels::tile::{Finish, TileCall, TileKernel};
 use crate::kernels::{Kernels, STEP};
 use crate::memory::Buffer;
+use crate::scratch::{Widened, lend};
 use crate::split::Shared;
 
 /// A linear layer with packed weights.
@@ -45,6 +46,9 @@ pub(crate) struct Source<'a> {
 
 /// Rows that pass over a panel before the next panel's turn: their inputs stay in the second-level cache.
 const BLOCK: usize = 180;
+/// From so many tiles on, a panel of 16-bit floats is widened once for all: the instruction that widens shares a unit with
+/// the multiply-adds.
+const WIDENED_TILES: usize = 3;
 /// Fewer rows than this per thread, and threads share columns instead.
 const ROWS_PER_THREAD: usize = 36;
 
@@ -81,21 +85,22 @@ impl Linear {
     pub(crate) fn quantised(&self, kernels: &Kernels, set: InstructionSet, seen: &Observations) -> Option<Self> {
         let Panels::F32(packed) = &self.panels else { return None };
         let panel = kernels.panel();
-        let mut rows = vec![0.0; self.width * self.depth];
+        let mut rows = Buffer::zeroed(self.width * self.depth);
         for (first, numbers) in (0..self.width).step_by(panel).zip(packed.chunks(panel * self.depth)) {
             let columns = panel.min(self.width - first);
-            for (k, numbers) in numbers.chunks_exact(columns).enumerate() {
-                for (column, &number) in numbers.iter().enumerate() {
-                    rows[(first + column) * self.depth + k] = number;
-                }
-            }
+            unpack(kernels, numbers, columns, &mut rows[first * self.depth..(first + columns) * self.depth]);
         }
-        let (integer, moved) = Integer::new(Kernels::integer(set), &rows, self.width, self.depth, seen);
+        let (integer, moved) = Integer::new(kernels, Kernels::integer(set), &rows, self.width, self.depth, seen);
         let mut bias = Buffer::zeroed(self.width);
         for ((bias, old), moved) in bias.iter_mut().zip(&*self.bias).zip(moved) {
             *bias = old + moved;
         }
         Some(Self { depth: self.depth, width: self.width, panels: Panels::Int8(integer), bias })
+    }
+
+    /// Whether the weights are bytes.
+    pub(crate) fn is_integer(&self) -> bool {
+        matches!(self.panels, Panels::Int8(_))
     }
 
     /// Runs over `rows` rows of `input` (`input_stride` numbers from one to the next) into rows of `output`.
@@ -110,6 +115,24 @@ impl Linear {
         output_stride: usize,
         epilogue: Epilogue,
     ) {
+        self.apply_to_activated(run, rows, input, input_stride, None, output, output_stride, epilogue);
+    }
+
+    /// As [`Self::apply`], of an activation of the input; only where weights are bytes, which the activation's values then
+    /// become at once.
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    pub(crate) fn apply_to_activated(
+        &self,
+        run: Run,
+        rows: usize,
+        input: &[f32],
+        input_stride: usize,
+        activation: Option<Activation>,
+        output: &mut [f32],
+        output_stride: usize,
+        epilogue: Epilogue,
+    ) {
+        assert!(activation.is_none() || self.is_integer(), "an activation of the input is for bytes only");
         if rows == 0 {
             return;
         }
@@ -119,14 +142,16 @@ impl Linear {
             "output too short"
         );
         let output = Shared::new(output);
-        note(std::ptr::from_ref(self) as usize, rows, input, input_stride, self.depth);
+        note(run.kernels, std::ptr::from_ref(self) as usize, rows, input, input_stride, self.depth);
         let panels = match &self.panels {
             Panels::Int8(integer) => integer.panels(),
             _ => self.width.div_ceil(run.kernels.panel()),
         };
         let part = |rows: Range<usize>, panels: Range<usize>| {
             // SAFETY: lengths were checked, and calls differ in rows or in panels.
-            unsafe { self.part(run.kernels, rows, panels, input, input_stride, output, output_stride, epilogue) }
+            unsafe {
+                self.part(run.kernels, rows, panels, input, input_stride, activation, output, output_stride, epilogue);
+            }
         };
         if rows >= ROWS_PER_THREAD * run.split.threads() {
             run.split.over(rows, ROWS_PER_THREAD, &|rows| part(rows, 0..panels));
@@ -145,6 +170,7 @@ impl Linear {
         panels: Range<usize>,
         input: &[f32],
         input_stride: usize,
+        activation: Option<Activation>,
         output: Shared<'_>,
         output_stride: usize,
         epilogue: Epilogue,
@@ -163,6 +189,7 @@ impl Linear {
                         panels,
                         input,
                         input_stride,
+                        activation,
                         output,
                         output_stride,
                         epilogue,
@@ -182,34 +209,49 @@ impl Linear {
         for block in 0..blocks {
             let block_rows = (rows.end - block_start).div_ceil(blocks - block);
             let tile_count = block_rows.div_ceil(kernels.rows());
+            let widens = matches!(self.panels, Panels::F16(_)) && tile_count >= WIDENED_TILES;
+            let tiles = if widens { kernels.tiles_f32 } else { tiles };
             for panel in panels.clone() {
                 let column = panel * panel_width;
                 let columns = panel_width.min(self.width - column);
-                let kernels_of_width: &[TileKernel] = tiles[columns / kernels.lanes - 1];
-                let weights = start.wrapping_add(panel * panel_bytes);
-                let mut row = block_start;
-                for tile in 0..tile_count {
-                    let height = (block_start + block_rows - row).div_ceil(tile_count - tile);
-                    let first = output.at(row * output_stride + column);
-                    let call = TileCall {
-                        depth: self.depth,
-                        input: input[row * input_stride..].as_ptr(),
-                        input_stride,
-                        panel: weights,
-                        bias: self.bias[column..].as_ptr(),
-                        output: first,
-                        output_stride,
-                        finish,
-                        // A tile asks for `16 · depth` bytes of the next panel.
-                        ahead: weights.wrapping_add(panel_bytes + (tile * 16 * self.depth) % panel_bytes),
-                    };
-                    // SAFETY: the tile lies inside the checked rows and panels.
-                    unsafe { kernels_of_width[height - 1](&call) };
-                    if let Epilogue::Activate(kind) = epilogue {
-                        // SAFETY: the tile just written.
-                        unsafe { (kernels.activate)(kind, first, height, columns, output_stride) };
+                let stored = start.wrapping_add(panel * panel_bytes);
+                let over_panel = |weights: *const u8| {
+                    let kernels_of_width: &[TileKernel] = tiles[columns / kernels.lanes - 1];
+                    let mut row = block_start;
+                    for tile in 0..tile_count {
+                        let height = (block_start + block_rows - row).div_ceil(tile_count - tile);
+                        let first = output.at(row * output_stride + column);
+                        let call = TileCall {
+                            depth: self.depth,
+                            input: input[row * input_stride..].as_ptr(),
+                            input_stride,
+                            panel: weights,
+                            bias: self.bias[column..].as_ptr(),
+                            output: first,
+                            output_stride,
+                            finish,
+                            // A tile asks for `16 · depth` bytes of the next panel.
+                            ahead: stored.wrapping_add(panel_bytes + (tile * 16 * self.depth) % panel_bytes),
+                        };
+                        // SAFETY: the tile lies inside the checked rows and panels.
+                        unsafe { kernels_of_width[height - 1](&call) };
+                        if let Epilogue::Activate(kind) = epilogue {
+                            // SAFETY: the tile just written.
+                            unsafe { (kernels.activate)(kind, first, height, columns, output_stride) };
+                        }
+                        row += height;
                     }
-                    row += height;
+                };
+                if widens {
+                    lend(|wide: &mut Widened| {
+                        let count = columns * self.depth;
+                        wide.0.reserve(count);
+                        // SAFETY: the panel has so many numbers, and there is room for them.
+                        unsafe { (kernels.widen_f16)(stored.cast(), count, wide.0.as_mut_ptr()) };
+                        over_panel(wide.0.as_ptr().cast());
+                    });
+                } else {
+                    over_panel(stored);
                 }
             }
             block_start += block_rows;

@@ -86,6 +86,19 @@ pub(crate) fn pack(kernels: &Kernels, parts: &[Part<'_>], inputs: Axis) -> Buffe
     packed
 }
 
+/// Writes the columns of one panel as rows, one after the other.
+pub(crate) fn unpack(kernels: &Kernels, panel: &[f32], columns: usize, rows: &mut [f32]) {
+    let (lanes, depth) = (kernels.lanes, panel.len() / columns);
+    assert!(panel.len() == rows.len() && columns.is_multiple_of(lanes) && depth.is_multiple_of(lanes), "no panel");
+    for column in (0..columns).step_by(lanes) {
+        for term in (0..depth).step_by(lanes) {
+            let (from, to) = (&panel[term * columns + column..], &mut rows[column * depth + term..]);
+            // SAFETY: `lanes` rows of `lanes` numbers exist in both.
+            unsafe { (kernels.transpose)(from.as_ptr(), columns, lanes, to.as_mut_ptr(), depth) };
+        }
+    }
+}
+
 /// Places numbers along a padded axis.
 pub(crate) fn place(numbers: &[f32], axis: Axis, to: &mut [f32]) {
     let step = axis.size.next_multiple_of(STEP);
