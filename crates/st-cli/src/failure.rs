@@ -134,6 +134,41 @@ impl From<sentence_transformers::VectorError> for Failure {
     }
 }
 
+impl From<sentence_transformers::hub::HubError> for Failure {
+    fn from(error: sentence_transformers::hub::HubError) -> Self {
+        sentence_transformers::Error::from(error).into()
+    }
+}
+
+impl From<st_eval::EvalError> for Failure {
+    fn from(error: st_eval::EvalError) -> Self {
+        // The way out is with the error at the bottom.
+        let hint = match &error {
+            st_eval::EvalError::Hub(error) => error.hint().map(str::to_owned),
+            st_eval::EvalError::Vectors(error) => error.hint(),
+            st_eval::EvalError::Model { source, .. } => {
+                source.downcast_ref::<sentence_transformers::Error>().and_then(|error| error.hint().map(str::to_owned))
+            }
+            _ => None,
+        };
+        let failure = Self::new(error.to_string()).with_cause(&error);
+        match hint {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<st_train::TrainError> for Failure {
+    fn from(error: st_train::TrainError) -> Self {
+        let failure = Self::new(error.to_string()).with_cause(&error);
+        match error.hint() {
+            Some(hint) => failure.with_hint(hint),
+            None => failure,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

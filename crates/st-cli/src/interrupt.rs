@@ -32,10 +32,15 @@ impl Watch {
         Self(())
     }
 
+    /// Whether Ctrl-C was pressed.
+    pub(crate) fn is_requested(&self) -> bool {
+        REQUESTED.load(Ordering::SeqCst)
+    }
+
     /// # Errors
     /// When Ctrl-C was pressed.
     pub(crate) fn check(&self) -> Result<()> {
-        if REQUESTED.load(Ordering::SeqCst) { Err(Failure::interrupted()) } else { Ok(()) }
+        if self.is_requested() { Err(Failure::interrupted()) } else { Ok(()) }
     }
 }
 

@@ -6,6 +6,7 @@ mod input;
 mod interrupt;
 mod output;
 mod render;
+mod report;
 
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ use log::LevelFilter;
 
 use commands::{Command, Surroundings};
 
-/// Sentence embeddings on the command line: encode texts, compare them, search among them
+/// Sentence embeddings on the command line: encode texts, compare them, search among them, train models
 #[derive(Debug, Parser)]
 #[command(
     name = "sentence-transformers",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use sentence_transformers::adapters::AdapterOptions;
 use sentence_transformers::hub::HubOptions;
 use sentence_transformers::{LoadOptions, SentenceTransformer, SimilarityFunction, WeightFormat};
 
@@ -20,6 +21,25 @@ pub(super) struct ModelArguments {
     /// Folder of a model, or its name on the Hugging Face Hub
     #[arg(short, long, default_value = DEFAULT_MODEL, value_name = "FOLDER|NAME")]
     pub(super) model: String,
+    #[command(flatten)]
+    pub(super) hub: HubArguments,
+    /// Form of the weights in memory
+    #[arg(long, default_value = WeightFormat::F32.as_str(), value_parser = weight_formats(), value_name = "FORM")]
+    pub(super) weights: WeightFormat,
+    /// Longest token sequence, instead of the model's
+    #[arg(long, value_name = "TOKENS")]
+    pub(super) max_seq_length: Option<usize>,
+    /// Threads to use [default: one per core]
+    #[arg(long, value_name = "COUNT", value_parser = at_least_one)]
+    threads: Option<usize>,
+    /// Adapter in PEFT's format to lay over the model, a folder or its name on the Hub; several add up
+    #[arg(long, value_name = "FOLDER|NAME")]
+    pub(super) adapter: Vec<String>,
+}
+
+/// How the Hub is asked.
+#[derive(Debug, Args)]
+pub(super) struct HubArguments {
     /// Branch, tag or commit on the Hub
     #[arg(long, value_name = "NAME")]
     pub(super) revision: Option<String>,
@@ -32,19 +52,11 @@ pub(super) struct ModelArguments {
     /// Token for private models; HF_TOKEN in the environment serves as well and stays out of the process list
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// Form of the weights in memory
-    #[arg(long, default_value = WeightFormat::F32.as_str(), value_parser = weight_formats(), value_name = "FORM")]
-    pub(super) weights: WeightFormat,
-    /// Longest token sequence, instead of the model's
-    #[arg(long, value_name = "TOKENS")]
-    pub(super) max_seq_length: Option<usize>,
-    /// Threads to use [default: one per core]
-    #[arg(long, value_name = "COUNT", value_parser = at_least_one)]
-    threads: Option<usize>,
 }
 
-impl ModelArguments {
-    pub(super) fn load(&self, surroundings: Surroundings) -> Result<SentenceTransformer> {
+impl HubArguments {
+    /// As options, without progress.
+    pub(super) fn options(&self) -> HubOptions {
         let mut hub = HubOptions::new().local_files_only(self.local_files_only);
         if let Some(revision) = &self.revision {
             hub = hub.revision(revision);
@@ -55,15 +67,37 @@ impl ModelArguments {
         if let Some(token) = &self.token {
             hub = hub.token(token);
         }
+        hub
+    }
+}
+
+impl ModelArguments {
+    pub(super) fn load(&self, surroundings: Surroundings) -> Result<SentenceTransformer> {
+        let mut model = self.load_named(&self.model, surroundings)?;
+        let names: Vec<String> = (1..=self.adapter.len()).map(|number| format!("adapter-{number}")).collect();
+        for (adapter, name) in self.adapter.iter().zip(&names) {
+            // The revision is the model's.
+            let hub = self.hub.options().revision("main");
+            model.load_adapter(adapter, &AdapterOptions::new().name(name).hub(hub))?;
+        }
+        if names.len() > 1 {
+            model.set_adapters(&names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        }
+        Ok(model)
+    }
+
+    /// Loads another model in the same way.
+    pub(super) fn load_named(&self, name: &str, surroundings: Surroundings) -> Result<SentenceTransformer> {
         let downloads = Arc::new(Downloads::new(surroundings.quiet));
-        let mut options = LoadOptions::new().hub(hub.progress(downloads.clone())).weights(self.weights);
+        let hub = self.hub.options().progress(downloads.clone());
+        let mut options = LoadOptions::new().hub(hub).weights(self.weights);
         if let Some(length) = self.max_seq_length {
             options = options.max_seq_length(length);
         }
         if let Some(threads) = self.threads {
             options = options.threads(threads);
         }
-        let model = options.load(&self.model);
+        let model = options.load(name);
         downloads.clear();
         model.map_err(Failure::from)
     }

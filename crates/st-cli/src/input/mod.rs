@@ -6,6 +6,8 @@ mod json_lines;
 mod lines;
 mod parquet;
 mod source;
+mod table;
+mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use crate::failure::{Failure, Result};
 
 pub(crate) use checked::{OnError, Text, Texts};
 use source::Source;
+pub(crate) use table::Table;
+pub(crate) use vectors::VectorFile;
 
 /// A format of inputs.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ mod json_lines;
 mod npy;
 mod parquet;
 mod parts;
+mod records;
 mod safetensors;
 mod target;
 
@@ -16,6 +17,7 @@ use crate::failure::Result;
 
 pub(crate) use json_lines::JsonLines;
 pub(crate) use parts::{Parts, Plan};
+pub(crate) use records::{RecordFormat, Records};
 pub(crate) use target::Target;
 
 /// Makes a file of the parts of a run.

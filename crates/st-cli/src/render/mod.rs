@@ -3,6 +3,7 @@
 mod log;
 mod preview;
 mod progress;
+mod steps;
 mod table;
 
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use crate::failure::{Failure, Result};
 pub(crate) use log::Log;
 pub(crate) use preview::Preview;
 pub(crate) use progress::{Downloads, Progress};
+pub(crate) use steps::Steps;
 pub(crate) use table::{Align, Table, shorten};
 
 /// Writes a whole text to standard output.

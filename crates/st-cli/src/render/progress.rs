@@ -13,12 +13,12 @@ use crate::input::Extent;
 /// How often a bar is drawn, per second.
 const RATE: u8 = 10;
 
-fn target(quiet: bool) -> ProgressDrawTarget {
+pub(super) fn target(quiet: bool) -> ProgressDrawTarget {
     // What is not a terminal draws nothing.
     if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(RATE) }
 }
 
-fn style(template: &str) -> ProgressStyle {
+pub(super) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 

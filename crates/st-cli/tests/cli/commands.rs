@@ -76,7 +76,23 @@ fn info_says_what_the_model_is() {
 
 #[test]
 fn help_texts() {
-    for command in ["", "encode", "similarity", "search", "info"] {
+    for command in [
+        "",
+        "encode",
+        "similarity",
+        "search",
+        "mine",
+        "cluster",
+        "mine-negatives",
+        "quantize",
+        "train",
+        "evaluate",
+        "info",
+        "card",
+        "download",
+        "save",
+        "push",
+    ] {
         let mut program = program();
         let help = good(program.args(Some(command).filter(|command| !command.is_empty())).arg("--help"));
         let name = if command.is_empty() { "help".to_owned() } else { format!("help-{command}") };

@@ -4,5 +4,9 @@
 
 mod commands;
 mod encode;
+mod evaluate;
+mod hub;
+mod pairs;
 mod program;
 mod resume;
+mod train;

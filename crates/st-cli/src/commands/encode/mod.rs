@@ -69,6 +69,9 @@ struct EncodeArguments {
     /// The texts are documents: use the prompt `document`, `passage` or `corpus` if the model has one
     #[arg(long, group = "prompts")]
     document: bool,
+    /// Task of the texts, which chooses the route of a model with a Router
+    #[arg(long, value_name = "NAME")]
+    task: Option<String>,
     /// Give every embedding unit length
     #[arg(long)]
     normalize: bool,
@@ -148,6 +151,9 @@ impl EncodeArguments {
         if let Some(size) = self.batch_size {
             options = options.batch_size(size);
         }
+        if let Some(task) = &self.task {
+            options = options.task(task);
+        }
         match (self.query, self.document) {
             (true, _) => options.for_query(prompts),
             (_, true) => options.for_document(prompts),
@@ -156,7 +162,7 @@ impl EncodeArguments {
     }
 }
 
-fn precisions() -> impl TypedValueParser<Value = Precision> {
+pub(super) fn precisions() -> impl TypedValueParser<Value = Precision> {
     PossibleValuesParser::new(Precision::possible_values()).try_map(|name| name.parse::<Precision>())
 }
 
@@ -165,7 +171,7 @@ fn input_formats() -> impl TypedValueParser<Value = &'static InputFormat> {
         .try_map(|name| input::format_named(&name).ok_or("no such format"))
 }
 
-fn output_formats() -> impl TypedValueParser<Value = &'static OutputFormat> {
+pub(super) fn output_formats() -> impl TypedValueParser<Value = &'static OutputFormat> {
     PossibleValuesParser::new(output::FORMATS.iter().map(|format| format.name))
         .try_map(|name| output::format_named(&name).ok_or("no such format"))
 }

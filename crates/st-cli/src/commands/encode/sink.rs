@@ -235,15 +235,17 @@ fn probe(arguments: &Arguments, model: &SentenceTransformer) -> Result<Vec<f32>>
 /// What makes two runs the same run, by the names of the options.
 fn identity(arguments: &Arguments, format: &OutputFormat) -> Map<String, Value> {
     let (model, encode) = (&arguments.model, &arguments.encode);
-    let entries: [(&str, Value); 14] = [
+    let entries: [(&str, Value); 16] = [
         ("--model", model.model.clone().into()),
-        ("--revision", model.revision.clone().into()),
+        ("--revision", model.hub.revision.clone().into()),
         ("--weights", model.weights.as_str().into()),
         ("--max-seq-length", model.max_seq_length.into()),
+        ("--adapter", model.adapter.clone().into()),
         ("--prompt", encode.prompt.clone().into()),
         ("--prompt-name", encode.prompt_name.clone().into()),
         ("--query", encode.query.into()),
         ("--document", encode.document.into()),
+        ("--task", encode.task.clone().into()),
         ("--normalize", encode.normalize.into()),
         ("--truncate-dim", encode.truncate_dim.into()),
         ("--precision", encode.precision.as_str().into()),
