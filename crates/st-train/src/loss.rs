@@ -407,7 +407,7 @@ impl LossValue {
 
 /// The gradients of a scalar with respect to every variable that it depends on.
 pub(crate) fn differentiate(value: &Tensor) -> Result<GradStore> {
-    Ok(value.backward()?)
+    Ok(st_candle::backward(value)?)
 }
 
 /// The gradients of parameters; candle's store also holds those of constants on the way.
