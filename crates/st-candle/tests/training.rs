@@ -239,3 +239,38 @@ fn kept_layers_compute_what_they_computed() {
         }
     }
 }
+
+/// In training mode with one rate of dropout at 1 and the others at 0 nothing is random, and what transformers computes
+/// shows where components are dropped.
+#[test]
+fn dropout_falls_where_it_does_in_transformers() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dropout.json");
+    let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let cases = cases.as_array().unwrap();
+    assert_eq!(cases.len(), 25);
+    let models = described::all();
+    for case in cases {
+        let model = models.iter().find(|model| model.name == case["model"]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        model.write(folder.path(), true);
+        let mut config = model.config().clone();
+        for (field, rate) in case["rates"].as_object().unwrap() {
+            config[field] = rate.clone();
+        }
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let files = EncoderFiles::open(folder.path()).unwrap();
+        let graph = EncoderGraph::load(&files, &Device::Cpu, DType::F64).unwrap();
+        let text = model.output().unwrap();
+        let mut batch = Batch::new();
+        batch.push_with_types(&text.ids, &text.types).unwrap();
+        let dropout = Some(DropoutState::new(1).next_pass());
+        let tokens = graph.forward(&batch, &GraphPass { dropout, ..GraphPass::inference() }).unwrap().tokens;
+        let found = tokens.to_vec2::<f64>().unwrap().swap_remove(case["row"].as_u64().unwrap() as usize);
+        let expected: Vec<f64> = case["numbers"].as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect();
+        let size = expected.iter().fold(1f64, |largest, number| largest.max(number.abs()));
+        for (found, expected) in found.iter().zip(&expected) {
+            let difference = (found - expected).abs() / size;
+            assert!(difference < 1e-5, "{} {}: {found} against {expected}", model.name, case["rates"]);
+        }
+    }
+}
