@@ -112,13 +112,6 @@ impl Backend for CandleBackend {
             DType::BF16 => DataType::BF16,
             _ => DataType::F32,
         };
-        info.device = self.device.to_string();
-        info.computes = match dtype {
-            DType::F64 => DataType::F64,
-            DType::F16 => DataType::F16,
-            DType::BF16 => DataType::BF16,
-            _ => DataType::F32,
-        };
         info.device = match self.device {
             DeviceChoice::Metal(_) => "mps".to_owned(),
             other => other.to_string(),
