@@ -304,3 +304,19 @@ fn frozen_parameters_stay() {
     assert_eq!(before[0], numbers(&model, frozen));
     assert_ne!(before[1], numbers(&model, free));
 }
+
+/// `SAVE_CHECKPOINT_TO=FOLDER cargo test -p st-train --test trainer -- --ignored`, then
+/// `python fixtures/training_curves.py --check FOLDER`: the original loads the checkpoint and gives the same vectors.
+#[test]
+#[ignore = "writes a checkpoint for the original to load"]
+fn a_checkpoint_for_the_original() {
+    let folder = std::path::PathBuf::from(std::env::var_os("SAVE_CHECKPOINT_TO").unwrap());
+    let arguments = arguments(&folder).max_steps(5).save_strategy(SaveInterval::Steps).save_steps(5.0);
+    let mut trainer = Trainer::new(tiny_model("tiny-bert", 0.1), arguments).train_dataset(scored(16));
+    trainer.train().unwrap();
+    let texts = ["the cat sat on the mat", "a sunny stadium", ""];
+    let embeddings = trainer.model().sentence_transformer().unwrap().encode(&texts).unwrap();
+    let rows: Vec<&[f32]> = (0..texts.len()).map(|row| embeddings.row(row)).collect();
+    let answers = serde_json::json!({"texts": texts, "embeddings": rows});
+    std::fs::write(folder.join("embeddings.json"), answers.to_string()).unwrap();
+}
