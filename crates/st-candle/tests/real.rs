@@ -1,5 +1,4 @@
 //! The graph of all-MiniLM-L6-v2 against float64 references that were computed without torch.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use candle_core::{DType, Device};
 use st_candle::{EncoderGraph, GraphPass};
