@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 use sentence_transformers::modules::{
     BoW, Dense, DenseActivation, Dropout, LayerNorm, Module, Normalize, Pooling, PoolingMode, TextFileOptions,
     WordEmbeddings, WordWeights,
 };
+use sentence_transformers::native::NativeBackend;
 use sentence_transformers::{EncodeOptions, LoadOptions, NamedModule, Pipeline, Prompt, SentenceTransformer};
 use serde::Deserialize;
+use st_candle::{CandleBackend, DeviceChoice};
 use st_testing::{fixture_path, tiny_model};
 use st_train::model::{Column, EmbeddingModel, InputKind, TrainableModel, TrainingOptions, TrainingPass};
 use st_train::random::Generator;
@@ -78,6 +81,21 @@ fn without_dropout_the_vectors_are_the_library_s() {
         }
     }
     assert!(compared >= 30, "only {compared} models were compared");
+}
+
+#[test]
+fn models_move_to_the_graph_and_back() {
+    let mut library = load(&tiny_model("tiny-bert-plain"));
+    let single = library.encode(&TEXTS).unwrap();
+    let doubles = CandleBackend::new(DeviceChoice::Cpu).with_dtype(DType::F64);
+    library.to_backend(Arc::new(doubles)).unwrap();
+    assert_eq!((library.dtype(), library.device()), (Some("float64"), "cpu"));
+    let double = library.encode(&TEXTS).unwrap();
+    let numbers = |rows: &[f32]| rows.iter().map(|&x| f64::from(x)).collect::<Vec<_>>();
+    assert!(distance(&numbers(single.as_slice()), &numbers(double.as_slice())) < 1e-5);
+    library.to_backend(Arc::new(NativeBackend::new())).unwrap();
+    assert_eq!(library.dtype(), Some("float32"));
+    assert_eq!(library.encode(&TEXTS).unwrap(), single);
 }
 
 #[test]
@@ -446,6 +464,9 @@ fn save_for_the_original() {
         let Ok(column) = model.tokenize(&texts(&TEXTS), None, task) else { continue };
         step(&model, &column, 0.01);
         let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let start = std::time::Instant::now();
+        model.sentence_transformer().unwrap();
+        println!("{name}: {:?} back to the library", start.elapsed());
         let saved = target.join(&name);
         model.save(&saved).unwrap();
         let sentences = model.embed(&column, &mut TrainingPass::evaluation()).unwrap().sentences;

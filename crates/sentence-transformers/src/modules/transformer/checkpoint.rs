@@ -9,6 +9,7 @@ use st_encoder::architectures::describe;
 use st_encoder::weights::current_name;
 use st_encoder::{EncoderFiles, Slot, TensorSource};
 
+use crate::files::SavedTensor;
 use crate::{Error, ErrorKind, NewWeights, Result};
 
 /// What stands before the names of a transformer's weights, between the module's name and the checkpoint's.
@@ -31,7 +32,7 @@ pub(super) fn with_new(
     let probe = (architecture.source)(&spec, Slot::WordEmbedding).name;
     let prefix = architecture.prefixes.iter().find(|prefix| stored.contains(&format!("{prefix}{probe}")));
     let prefix = prefix.copied().unwrap_or_default();
-    let mut tensors: Vec<(&str, Vec<usize>, Cow<'_, [f32]>)> = Vec::new();
+    let mut tensors = Vec::new();
     let mut changed = !frozen;
     for name in stored.names() {
         let shape = stored.shape_of(name).unwrap_or_default();
@@ -48,7 +49,7 @@ pub(super) fn with_new(
             }
             None => old()?,
         };
-        tensors.push((name, shape.to_vec(), Cow::Owned(numbers)));
+        tensors.push(SavedTensor::new(name, shape, numbers));
     }
     changed.then(|| written(&tensors)).transpose()
 }
@@ -57,7 +58,7 @@ pub(super) fn with_new(
 pub(super) fn merged(files: &EncoderFiles, adapted: &EncoderFiles) -> Result<Arc<Vec<u8>>> {
     let stored = files.weights()?;
     let (_, _, network) = adapted.network()?;
-    let mut tensors: Vec<(&str, Vec<usize>, Cow<'_, [f32]>)> = Vec::new();
+    let mut tensors = Vec::new();
     for name in stored.names() {
         let shape = stored.shape_of(name).unwrap_or_default();
         let today = current_name(name).unwrap_or_else(|| name.to_owned());
@@ -65,19 +66,19 @@ pub(super) fn merged(files: &EncoderFiles, adapted: &EncoderFiles) -> Result<Arc
             Some(inside) => network.tensor(&TensorSource::whole(inside), shape)?,
             None => stored.tensor(&TensorSource::whole(name), shape)?,
         };
-        tensors.push((name, shape.to_vec(), Cow::Owned(tensor.to_f32()?.into_owned())));
+        tensors.push(SavedTensor::new(name, shape, tensor.to_f32()?.into_owned()));
     }
     written(&tensors)
 }
 
-fn written(tensors: &[(&str, Vec<usize>, Cow<'_, [f32]>)]) -> Result<Arc<Vec<u8>>> {
+fn written(tensors: &[SavedTensor<'_>]) -> Result<Arc<Vec<u8>>> {
     let failed = |error: safetensors::SafeTensorError| {
         Error::new(ErrorKind::Weights, "the new weights cannot be written").with_source(error)
     };
     let mut views = Vec::with_capacity(tensors.len());
-    for (name, shape, numbers) in tensors {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(numbers)).map_err(failed)?;
-        views.push((*name, view));
+    for SavedTensor { name, shape, data } in tensors {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytemuck::cast_slice(data)).map_err(failed)?;
+        views.push((name.as_ref(), view));
     }
     let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     Ok(Arc::new(safetensors::serialize(views, Some(format)).map_err(failed)?))

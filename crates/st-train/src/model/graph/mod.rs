@@ -23,7 +23,7 @@ pub(super) struct GraphKind {
     /// Its name in the library's table.
     pub(super) name: &'static str,
     /// Makes its graph and registers its parameters, the path before their names.
-    build: fn(&dyn Module, &str, &mut Builder) -> Result<Arc<dyn GraphModule>>,
+    build: module::Build,
 }
 
 /// Every kind of module that can be trained, in the order of the library's table.

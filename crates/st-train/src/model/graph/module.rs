@@ -119,6 +119,9 @@ impl Run<'_> {
     }
 }
 
+/// Makes the graph of a module and registers its parameters, the path before their names.
+pub(crate) type Build = fn(&dyn Module, &str, &mut Builder) -> Result<Arc<dyn GraphModule>>;
+
 /// Makes the graph of a model: collects its parameters.
 #[derive(Debug)]
 pub(crate) struct Builder {
@@ -126,7 +129,7 @@ pub(crate) struct Builder {
     pub(crate) device: Device,
     pub(crate) data_type: DType,
     /// Makes the graph of a module inside another.
-    pub(crate) build: fn(&dyn Module, &str, &mut Self) -> Result<Arc<dyn GraphModule>>,
+    pub(crate) build: Build,
 }
 
 impl Builder {
