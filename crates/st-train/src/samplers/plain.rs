@@ -18,7 +18,7 @@ use super::{BatchSampler, SamplerInput};
 /// let mut sampler = ShuffledBatchSampler::new(input)?;
 /// sampler.start(0);
 /// let mut generator = Generator::new(0);
-/// assert_eq!(sampler.next_batch(&mut generator)?, Some(vec![0, 6, 2, 4])); // torch.randperm(7) with seed 42
+/// assert_eq!(sampler.next_batch(&mut generator)?, Some(vec![1, 6, 3, 5])); // torch.randperm(7) with seed 42
 /// # Ok::<(), st_train::TrainError>(())
 /// ```
 #[derive(Debug)]
