@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 
 use crate::model::EmbeddingModel;
 use crate::state::{Control, TrainerState};
-use crate::trainer::{Setup, save_model};
 use crate::{Result, TrainingArguments};
 
 pub use early_stopping::EarlyStopping;
@@ -36,7 +35,17 @@ pub struct Event<'a> {
     pub learning_rate: f64,
     /// How fast it goes.
     pub speed: Speed,
-    pub(crate) setup: &'a Setup,
+    pub(crate) saver: Saver<'a>,
+}
+
+/// Saves the model with its card.
+#[derive(Clone, Copy)]
+pub(crate) struct Saver<'a>(pub(crate) &'a dyn Fn(&Path) -> Result<()>);
+
+impl Debug for Saver<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Saver")
+    }
 }
 
 impl Event<'_> {
@@ -45,7 +54,7 @@ impl Event<'_> {
     /// # Errors
     /// When a file cannot be written.
     pub fn save_model(&self, folder: &Path) -> Result<()> {
-        save_model(self.model, self.setup, folder)
+        (self.saver.0)(folder)
     }
 }
 

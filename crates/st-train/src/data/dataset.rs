@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{Result, TrainError};
 
 use super::cell::Cell;
-use super::table::{Table, listed};
+use super::names::listed;
 
 /// Names of columns that hold labels; the first that is there counts.
 pub const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "score", "scores"];
@@ -14,7 +14,7 @@ pub const LABEL_COLUMNS: [&str; 4] = ["label", "labels", "score", "scores"];
 /// Names that no column may have.
 const RESERVED_COLUMNS: [&str; 2] = ["return_loss", "dataset_name"];
 
-/// Rows in a known number, read in any order. [`Table`] is one; others may keep theirs on disk.
+/// Rows in a known number, read in any order. [`Table`](super::Table) is one; others may keep theirs on disk.
 pub trait Dataset: Debug + Send + Sync {
     /// Names of the columns, in order.
     fn columns(&self) -> &[String];
@@ -174,18 +174,6 @@ impl From<DataSource> for Datasets {
     }
 }
 
-impl From<Table> for DataSource {
-    fn from(table: Table) -> Self {
-        Self::Indexed(Arc::new(table))
-    }
-}
-
-impl From<Table> for Datasets {
-    fn from(table: Table) -> Self {
-        Self::Single(table.into())
-    }
-}
-
 impl From<Arc<dyn Dataset>> for Datasets {
     fn from(dataset: Arc<dyn Dataset>) -> Self {
         Self::Single(DataSource::Indexed(dataset))
@@ -207,6 +195,7 @@ impl<N: Into<String>, D: Into<DataSource>> From<Vec<(N, D)>> for Datasets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Table;
 
     #[test]
     fn reserved_names_are_refused_in_the_originals_words() {

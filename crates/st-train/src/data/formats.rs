@@ -1,7 +1,5 @@
 //! [`FileDataset`]: a dataset in a file; [`FILE_FORMATS`] lists the formats.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -136,15 +134,4 @@ impl StreamedDataset for FileDataset {
         }
         Ok(rows)
     }
-}
-
-/// A text file's lines; unpacked where its name ends in `.gz`.
-pub(crate) fn open_text(path: &Path) -> Result<Box<dyn BufRead + Send>> {
-    let file = File::open(path).map_err(TrainError::reading(path))?;
-    let packed = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
-    Ok(if packed {
-        Box::new(BufReader::new(flate2::bufread::MultiGzDecoder::new(BufReader::new(file))))
-    } else {
-        Box::new(BufReader::new(file))
-    })
 }

@@ -8,6 +8,8 @@ mod collator;
 mod column_order;
 mod dataset;
 mod formats;
+mod names;
+mod packed;
 mod parquet;
 mod settings;
 mod table;
@@ -21,5 +23,5 @@ pub use settings::{Mapping, PromptEntry, PromptSettings, RouteEntry, RouterMappi
 pub use table::Table;
 
 pub(crate) use collator::targets;
-pub(crate) use formats::open_text;
-pub(crate) use table::listed;
+pub(crate) use names::listed;
+pub(crate) use packed::open_text;

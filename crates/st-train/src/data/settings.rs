@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Result, TrainError};
 
-use super::table::listed;
+use super::names::listed;
 
 /// Names and what they stand for, in the order in which they were given.
 ///

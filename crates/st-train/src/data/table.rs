@@ -1,9 +1,12 @@
 //! [`Table`]: a dataset in memory.
 
+use std::sync::Arc;
+
 use crate::{Result, TrainError};
 
 use super::cell::Cell;
-use super::dataset::Dataset;
+use super::dataset::{DataSource, Dataset, Datasets};
+use super::names::listed;
 
 /// A dataset in memory, column by column.
 ///
@@ -146,10 +149,16 @@ impl Dataset for Table {
     }
 }
 
-/// Names as Python prints a list of them.
-pub(crate) fn listed<S: AsRef<str>>(names: &[S]) -> String {
-    let quoted: Vec<String> = names.iter().map(|name| format!("'{}'", name.as_ref())).collect();
-    format!("[{}]", quoted.join(", "))
+impl From<Table> for DataSource {
+    fn from(table: Table) -> Self {
+        Self::Indexed(Arc::new(table))
+    }
+}
+
+impl From<Table> for Datasets {
+    fn from(table: Table) -> Self {
+        Self::Single(table.into())
+    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::{Result, TrainError};
 
 use super::cell::Cell;
 use super::dataset::{LABEL_COLUMNS, Opened};
-use super::formats::open_text;
-use super::table::listed;
+use super::names::listed;
+use super::packed::open_text;
 
 /// One object per line; empty lines are skipped.
 pub(super) fn open_json_lines(path: &Path) -> Result<Opened> {

@@ -28,8 +28,6 @@ use crate::schedules::Schedule;
 use crate::state::TrainerState;
 use crate::{Result, TrainError};
 
-pub(crate) use saving::save_model;
-
 use run::Run;
 
 /// What is minimised: one loss for everything, or one per dataset.

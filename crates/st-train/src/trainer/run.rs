@@ -7,7 +7,7 @@ use candle_core::Var;
 use serde_json::{Map, Value};
 
 use crate::arguments::{Interval, SaveInterval};
-use crate::callbacks::{Callback, Event, Speed};
+use crate::callbacks::{Callback, Event, Saver, Speed};
 use crate::checkpoint;
 use crate::data::Collator;
 use crate::loss::ObjectiveBatch;
@@ -21,6 +21,7 @@ use crate::{Result, TrainError};
 use super::batches::{BatchSettings, Batches, RowBatch};
 use super::plan::Plan;
 use super::progress::Sums;
+use super::saving::save_model;
 use super::{Setup, TrainOutcome, evaluation};
 
 /// A run: the setup and everything that changes in it.
@@ -416,6 +417,7 @@ impl<'a> Run<'a> {
     pub(super) fn call(&mut self, call: Call<'_>) -> Result<()> {
         let speed = self.speed();
         let mut callbacks = std::mem::take(&mut self.setup.callbacks);
+        let save = |folder: &Path| save_model(self.model, self.setup, folder);
         let mut event = Event {
             arguments: &self.setup.arguments,
             state: &self.setup.state,
@@ -425,7 +427,7 @@ impl<'a> Run<'a> {
             gradient_norm: self.gradient_norm,
             learning_rate: self.learning_rate,
             speed,
-            setup: self.setup,
+            saver: Saver(&save),
         };
         let done = callbacks.iter_mut().try_for_each(|callback| call(callback.as_mut(), &mut event));
         self.setup.callbacks = callbacks;

@@ -8,7 +8,7 @@ use crate::{Result, TrainError};
 use super::Setup;
 
 /// Saves the model as it is now; the card tells how it was trained.
-pub(crate) fn save_model(model: &dyn EmbeddingModel, setup: &Setup, folder: &Path) -> Result<()> {
+pub(super) fn save_model(model: &dyn EmbeddingModel, setup: &Setup, folder: &Path) -> Result<()> {
     log::info!("Saving model checkpoint to {}", folder.display());
     model.save(folder)?;
     match card(model, setup) {
