@@ -9,6 +9,9 @@ learning rate 2e-5, gradients clipped to a norm of 1, float32, the same number o
 texts, so that the original pads nothing; `--mixed` draws them between a quarter and all of the length instead. Dropout is
 off unless `--dropout` is given (the two draw different masks, so that only first losses without it agree).
 
+Run it with OMP_WAIT_POLICY=PASSIVE on a machine that does other work too: threads of the original that wait actively count
+as processor time.
+
 Printed per case: the median seconds of a step by wall clock and by processor time of the process, the ratio of each, the
 first losses, and where our time goes. Needs the packages of benchmarks/opponents/requirements.txt.
 """
