@@ -170,6 +170,22 @@ fn a_file_says_what_flags_say() {
 }
 
 #[test]
+fn losses_that_need_more_than_embeddings_find_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pairs(&folder, 8);
+    let tiny = st_testing::tiny_model("tiny-bert");
+    let guide = format!("loss.guide={}", tiny.display());
+    for (number, settings) in
+        [["loss=TSDAE", "loss.tie_encoder_decoder=true"], ["loss=GISTEmbedLoss", &guide]].iter().enumerate()
+    {
+        let mut command = with_model("train");
+        command.arg("--train").arg(&data).arg("--output").arg(folder.path().join(number.to_string()));
+        command.args(["--quiet", "--max-steps", "2", "--set", settings[0], "--set", settings[1]]);
+        assert!(good(&mut command).contains("training loss  "));
+    }
+}
+
+#[test]
 fn errors_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let (data, output) = (pairs(&folder, 4), folder.path().join("out"));

@@ -1,21 +1,23 @@
 //! Losses by name, with the settings that the original's constructors have.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use candle_core::DType;
+use sentence_transformers::encoder::EncoderFiles;
 use serde_json::{Map, Value};
-use st_train::Objective;
 use st_train::losses::{
     AdaptiveLayerLoss, AngleLoss, BatchAllTripletLoss, BatchDistance, BatchHardSoftMarginTripletLoss,
     BatchHardTripletLoss, BatchSemiHardTripletLoss, CachedGistEmbedLoss, CachedMultipleNegativesRankingLoss,
     CachedMultipleNegativesSymmetricRankingLoss, CoSentLoss, ContrastiveLoss, ContrastiveTensionLoss,
-    ContrastiveTensionLossInBatchNegatives, CosineSimilarityLoss, DistillKlDivLoss, GistEmbedLoss, GistMargin,
-    GistSettings, LOSSES, MarginMseLoss, Matryoshka2dLoss, MatryoshkaLoss, MegaBatchMarginLoss, MseLoss,
-    MultipleNegativesRankingLoss, MultipleNegativesSymmetricRankingLoss, OnlineContrastiveLoss, PairRegression,
-    PairwiseSimilarity, ScoreTransformation, SiameseDistanceMetric, Similarity, SoftmaxLoss, TripletDistanceMetric,
-    TripletLoss,
+    ContrastiveTensionLossInBatchNegatives, CosineSimilarityLoss, DenoisingAutoEncoderLoss, DistillKlDivLoss,
+    GistEmbedLoss, GistMargin, GistSettings, LOSSES, MarginMseLoss, Matryoshka2dLoss, MatryoshkaLoss,
+    MegaBatchMarginLoss, MseLoss, MultipleNegativesRankingLoss, MultipleNegativesSymmetricRankingLoss,
+    OnlineContrastiveLoss, PairRegression, PairwiseSimilarity, ScoreTransformation, SiameseDistanceMetric, Similarity,
+    SoftmaxLoss, TripletDistanceMetric, TripletLoss,
 };
 use st_train::model::EmbeddingModel;
+use st_train::{Objective, TrainError};
 
 use super::settings::Settings;
 use crate::failure::{Failure, Result};
@@ -24,6 +26,8 @@ use crate::failure::{Failure, Result};
 pub(super) struct LossContext<'a> {
     pub(super) model: &'a dyn EmbeddingModel,
     pub(super) seed: u64,
+    /// The folder that the model was loaded from.
+    pub(super) folder: &'a Path,
     /// Labels of the training data, where they are classes.
     pub(super) classes: Option<usize>,
     /// Loads a guide.
@@ -55,6 +59,7 @@ const BUILDERS: &[(&str, Build)] = &[
     ("DistillKLDivLoss", distill),
     ("MSELoss", mse),
     ("MegaBatchMarginLoss", mega_batch),
+    ("DenoisingAutoEncoderLoss", denoising),
     ("ContrastiveTensionLoss", contrastive_tension),
     ("ContrastiveTensionLossInBatchNegatives", contrastive_tension_in_batch),
     ("MatryoshkaLoss", matryoshka),
@@ -307,6 +312,21 @@ fn mega_batch(settings: &mut Settings, _: &LossContext<'_>) -> Result<Box<dyn Ob
     let size = settings.count("mini_batch_size")?.unwrap_or(50);
     let loss = MegaBatchMarginLoss::new().positive_margin(positive).negative_margin(negative);
     Ok(Box::new(loss.mini_batches(mini_batches.then_some(size))?))
+}
+
+fn denoising(settings: &mut Settings, context: &LossContext<'_>) -> Result<Box<dyn Objective>> {
+    let tied = settings.flag("tie_encoder_decoder", true)?;
+    let folder = match settings.text("decoder_name_or_path")? {
+        Some(path) => PathBuf::from(path),
+        // Folders of old versions keep the encoder in one of its own.
+        None => {
+            let own = context.folder.join("0_Transformer");
+            if own.is_dir() { own } else { context.folder.to_owned() }
+        }
+    };
+    let files = EncoderFiles::open(&folder).map_err(TrainError::from)?;
+    let make = if tied { DenoisingAutoEncoderLoss::tied } else { DenoisingAutoEncoderLoss::untied };
+    Ok(Box::new(make(context.model, &files, context.seed)?))
 }
 
 fn contrastive_tension(_: &mut Settings, context: &LossContext<'_>) -> Result<Box<dyn Objective>> {

@@ -172,7 +172,8 @@ fn losses(
     settings: &TrainingArguments,
     guide: &dyn Fn(&str) -> Result<Arc<dyn EmbeddingModel>>,
 ) -> Result<Losses> {
-    let context = LossContext { model, seed: settings.seed, classes: data::classes(train)?, guide };
+    let folder = model.library().path();
+    let context = LossContext { model, seed: settings.seed, folder, classes: data::classes(train)?, guide };
     let Some(value) = &config.loss else {
         return Err(Failure::usage("there is no loss")
             .with_hint("name one with --loss, or loss; MultipleNegativesRankingLoss suits pairs without labels"));
