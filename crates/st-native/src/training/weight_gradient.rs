@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::attention::Matrix;
 use super::compute::Compute;
 use crate::kernels::STEP;
-use crate::kernels::training::outer::OuterCall;
+use crate::kernels::training::outer::{OuterCall, prefetch_far};
 use crate::split::Shared;
 
 /// Rows whose products are summed before the sum goes to memory. Part of what a result is, to the bit.
@@ -194,7 +194,13 @@ impl Matrix<'_> {
         for (row, to) in to.chunks_exact_mut(columns).enumerate() {
             if real > 0 {
                 let place = (start + row) * self.stride + self.start + first;
-                to[..real].copy_from_slice(&self.numbers[place..place + real]);
+                let from = &self.numbers[place..];
+                // The next columns of these rows come next, and a row is too far from the one before for the processor
+                // to see that by itself.
+                for line in (0..real).step_by(STEP) {
+                    prefetch_far(from.as_ptr().wrapping_add(columns + line));
+                }
+                to[..real].copy_from_slice(&from[..real]);
             }
             to[real..].fill(0.0);
         }

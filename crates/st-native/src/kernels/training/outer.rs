@@ -63,6 +63,18 @@ pub(super) unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(c
     }
 }
 
+/// Asks for a cache line in the second level.
+#[inline(always)]
+pub(crate) fn prefetch_far(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and faults on no address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Asks for a cache line.
 #[inline(always)]
 fn prefetch(address: *const f32) {
