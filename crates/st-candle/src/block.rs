@@ -82,7 +82,7 @@ impl Network {
                 ops::disentangled_attention(&query, &key, &value, &queries, &keys, shape, mask.as_ref())
             }
             AttentionPosition::RelativeBias { .. } => {
-                let bias = self.parameters.tensor(Slot::RelativeBias, context.gradients)?;
+                let bias = self.table(Slot::RelativeBias, context)?;
                 ops::attention(&query, &key, &value, shape, Some(&bias), mask.as_ref())
             }
             _ => ops::attention(&query, &key, &value, shape, None, mask.as_ref()),

@@ -11,9 +11,8 @@ impl Network {
     /// The embeddings of a batch, `[n, hidden]`.
     pub(crate) fn embed(&self, batch: &Batch, context: &Context) -> Result<Tensor, EncoderError> {
         let spec = &self.spec.embeddings;
-        let table = |slot| self.parameters.tensor(slot, context.gradients);
         let ids = |numbers: Vec<u32>| Tensor::from_vec(numbers, batch.tokens(), &self.device).map_err(failed);
-        let rows = |slot, numbers| ops::embedding(&table(slot)?, &ids(numbers)?).map_err(failed);
+        let rows = |slot, numbers| self.rows(slot, &ids(numbers)?, context);
         let mut embedded = rows(Slot::WordEmbedding, batch.ids().to_vec())?;
         if let Some(scale) = spec.scale {
             embedded = (embedded * f64::from(scale)).map_err(failed)?;
@@ -25,7 +24,10 @@ impl Network {
         if spec.token_types > 0 {
             embedded = match batch.type_ids() {
                 Some(types) => ops::add(&embedded, &rows(Slot::TokenTypeEmbedding, types.to_vec())?),
-                None => table(Slot::TokenTypeEmbedding)?.narrow(0, 0, 1).and_then(|row| embedded.broadcast_add(&row)),
+                None => self
+                    .table(Slot::TokenTypeEmbedding, context)?
+                    .narrow(0, 0, 1)
+                    .and_then(|row| embedded.broadcast_add(&row)),
             }
             .map_err(failed)?;
         }

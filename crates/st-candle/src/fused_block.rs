@@ -80,7 +80,10 @@ impl Network {
         if mask(DropoutPlace::Inner).is_some() {
             return Ok(None);
         }
-        let linear = |place| self.linear_slot(at(layer, place), context.gradients);
+        if self.adapter_drops(context) {
+            return Ok(None);
+        }
+        let linear = |place| self.linear_slot(at(layer, place), context);
         let linears = LINEARS.into_iter().map(linear).collect::<Result<Vec<_>, _>>()?;
         let specs = [spec.attention_norm.unwrap_or(spec.feed_forward_norm), spec.feed_forward_norm];
         let norm = |(place, spec)| {
@@ -93,7 +96,7 @@ impl Network {
         let positions = match shape.position {
             AttentionPosition::Alibi => Positions::Fixed(alibi(shape)),
             AttentionPosition::RelativeBias { .. } => {
-                let table = self.parameters.tensor(Slot::RelativeBias, context.gradients)?;
+                let table = self.table(Slot::RelativeBias, context)?;
                 let row = |place: usize| {
                     shape.relative_place((reach - 1).saturating_sub(place), place.saturating_sub(reach - 1))
                 };

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use st_encoder::architectures::{Architecture, Config, describe};
+use st_encoder::adapters::Adapter;
+use st_encoder::architectures::{Architecture, Config};
 use st_encoder::{Batch, DataType, EncoderError, EncoderFiles, EncoderSpec, Slot, Weights};
 
+use crate::adapters::GraphAdapter;
 use crate::dropout::DropoutPass;
 use crate::dropout_rates::DropoutRates;
 use crate::error::{failed, unsupported};
@@ -130,19 +132,16 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     pub(crate) fn open(files: &EncoderFiles) -> Result<Self, EncoderError> {
-        let path = files.config_path();
-        let (architecture, spec) = describe(files.config(), &path)?;
-        let rates = DropoutRates::read(architecture, &Config::new(files.config(), &path)?)?;
-        let probe = (architecture.source)(&spec, Slot::WordEmbedding);
-        let weights = Weights::open(files.folder())?.with_prefix_of(architecture.prefixes, &probe.name);
+        let (architecture, spec, weights) = files.network()?;
+        let rates = DropoutRates::read(architecture, &Config::new(files.config(), &files.config_path())?)?;
         Ok(Self { architecture, spec, rates, weights })
     }
 
     /// Data type of the word table.
     pub(crate) fn stored(&self) -> Result<DataType, EncoderError> {
-        let words = &self.spec.embeddings;
         let source = (self.architecture.source)(&self.spec, Slot::WordEmbedding);
-        Ok(self.weights.tensor(&source, &[words.vocabulary, words.width])?.data_type())
+        let missing = || EncoderError::MissingTensor { path: self.weights.path().into(), name: source.name.clone() };
+        self.weights.stored_type(&source).ok_or_else(missing)
     }
 
     pub(crate) fn graph(self, device: &Device, dtype: DType) -> Result<EncoderGraph, EncoderError> {
@@ -177,7 +176,7 @@ impl EncoderGraph {
         Network::check(&spec)?;
         let parameters = Parameters::load(architecture, &spec, weights, device, dtype)?;
         let device = device.clone();
-        Ok(Self { network: Arc::new(Network { architecture, spec, rates, parameters, device, dtype }) })
+        Ok(Self { network: Arc::new(Network { architecture, spec, rates, parameters, adapter: None, device, dtype }) })
     }
 
     /// The checkpoint's tensors that the network uses, in the order of computation.
@@ -236,6 +235,49 @@ impl EncoderGraph {
         Arc::make_mut(&mut self.network).parameters.select(trainable);
     }
 
+    /// The same network with an adapter, which is trained in the place of the network's own parameters: those are frozen, and
+    /// the adapter's are parameters beside them, under the names that PEFT gives them where the adapter is called `name`. An
+    /// adapter that is not `trainable` is frozen too.
+    ///
+    /// ```
+    /// use candle_core::{DType, Device};
+    /// use st_candle::EncoderGraph;
+    /// use st_encoder::EncoderFiles;
+    /// use st_encoder::adapters::{AdaptableModules, Adapter, AdapterConfig};
+    ///
+    /// let files = EncoderFiles::open(st_testing::tiny_model("tiny-bert"))?;
+    /// let (_, _, weights) = files.network()?;
+    /// let config = AdapterConfig::new(4).target_modules(["query"]);
+    /// let adapter = Adapter::fresh(config, &AdaptableModules::of_files(&files)?, &weights, 1)?;
+    /// let graph = EncoderGraph::load(&files, &Device::Cpu, DType::F32)?.with_adapter("default", &adapter, true)?;
+    /// let trained: Vec<_> = graph.parameters().iter().filter(|parameter| parameter.is_trainable()).collect();
+    /// assert_eq!(trained[0].name(), "encoder.layer.0.attention.self.query.lora_A.default.weight");
+    /// assert_eq!(trained.len(), 4);
+    /// assert_eq!(graph.adapter()?, Some(adapter));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`EncoderError::Unsupported`] when there is one already; [`EncoderError::Execution`] for what candle meets.
+    pub fn with_adapter(&self, name: &str, adapter: &Adapter, trainable: bool) -> Result<Self, EncoderError> {
+        if self.network.adapter.is_some() {
+            return Err(unsupported("a graph has one adapter at most; merge the first into the weights"));
+        }
+        let mut network = Network::clone(&self.network);
+        let adapter = GraphAdapter::attach(adapter, name, trainable, &mut network.parameters)?;
+        network.adapter = Some(Arc::new(adapter));
+        Ok(Self { network: Arc::new(network) })
+    }
+
+    /// The adapter with its numbers as they are now; `None` without one.
+    ///
+    /// # Errors
+    /// [`EncoderError::Execution`] for what candle meets.
+    pub fn adapter(&self) -> Result<Option<Adapter>, EncoderError> {
+        let adapter = self.network.adapter.as_ref();
+        adapter.map(|adapter| adapter.current(&self.network.parameters)).transpose()
+    }
+
     /// Keeps some blocks and drops the others: the beginning of a smaller student (layer reduction).
     ///
     /// Block `layers[i]` becomes block `i`, and its parameters' names say so. The variables stay the same.
@@ -257,6 +299,9 @@ impl EncoderGraph {
     /// # Errors
     /// [`EncoderError::Unsupported`] unless the numbers rise and are those of blocks.
     pub fn keep_layers(&mut self, layers: &[usize]) -> Result<(), EncoderError> {
+        if self.network.adapter.is_some() {
+            return Err(unsupported("a graph with an adapter keeps all its layers; merge the adapter first"));
+        }
         let count = self.network.spec.layers.len();
         let rising = layers.windows(2).all(|pair| pair[0] < pair[1]);
         if !rising || layers.last().is_none_or(|&last| last >= count) {

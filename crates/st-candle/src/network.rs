@@ -9,6 +9,7 @@ use st_encoder::{
     rotary_wave_numbers,
 };
 
+use crate::adapters::GraphAdapter;
 use crate::dropout::{DropoutMask, DropoutPass};
 use crate::dropout_rates::DropoutRates;
 use crate::error::{failed, unsupported};
@@ -22,6 +23,7 @@ pub(crate) struct Network {
     pub(crate) spec: EncoderSpec,
     pub(crate) rates: DropoutRates,
     pub(crate) parameters: Parameters,
+    pub(crate) adapter: Option<Arc<GraphAdapter>>,
     pub(crate) device: Device,
     pub(crate) dtype: DType,
 }
@@ -102,6 +104,11 @@ impl Context {
         Self { gradients: false, ..self.clone() }
     }
 
+    /// The masks of dropout; `None` when it is off.
+    pub(crate) fn dropout(&self) -> Option<DropoutPass> {
+        self.dropout
+    }
+
     pub(crate) fn shape(&self, layer: usize) -> &AttentionShape {
         &self.shapes[layer]
     }
@@ -148,15 +155,16 @@ impl Network {
         Ok(())
     }
 
-    /// The one place where a linear layer's numbers are looked up; `slot` says which of its parts is where.
-    pub(crate) fn linear_slot(&self, slot: impl Fn(Part) -> Slot, gradients: bool) -> Result<Linear, EncoderError> {
-        let weight = self.parameters.tensor(slot(Part::Weight), gradients)?;
+    /// The one place where a linear layer's numbers are looked up; `slot` says which of its parts is where. An adapter's
+    /// change is in them, unless it drops inputs in this pass.
+    pub(crate) fn linear_slot(&self, slot: impl Fn(Part) -> Slot, context: &Context) -> Result<Linear, EncoderError> {
+        let weight = self.parameters.tensor(slot(Part::Weight), context.gradients)?;
         let bias = if self.parameters.has(slot(Part::Bias)) {
-            Some(self.parameters.tensor(slot(Part::Bias), gradients)?)
+            Some(self.parameters.tensor(slot(Part::Bias), context.gradients)?)
         } else {
             None
         };
-        Ok(Linear { weight, bias })
+        self.adapt(Linear { weight, bias }, slot(Part::Weight), context)
     }
 
     /// Runs a linear layer over rows.
@@ -166,8 +174,9 @@ impl Network {
         slot: impl Fn(Part) -> Slot,
         context: &Context,
     ) -> Result<Tensor, EncoderError> {
-        let linear = self.linear_slot(slot, context.gradients)?;
-        ops::linear(x, &linear.weight, linear.bias.as_ref()).map_err(failed)
+        let linear = self.linear_slot(&slot, context)?;
+        let result = ops::linear(x, &linear.weight, linear.bias.as_ref()).map_err(failed)?;
+        self.adapt_result(result, x, &linear, slot(Part::Weight), context)
     }
 
     /// Runs a norm over the last dimension.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor, Var};
+use st_encoder::adapters::AdapterTensor;
 use st_encoder::architectures::Architecture;
 use st_encoder::{DataType, EncoderError, EncoderSpec, Slot, TensorSource, Weights, required_slots};
 
@@ -32,6 +33,8 @@ pub struct Parameter {
     variable: Var,
     stored: DataType,
     trainable: bool,
+    /// Whether it may be trained at all: beside an adapter the network's own parameters may not.
+    free: bool,
 }
 
 impl Parameter {
@@ -104,7 +107,7 @@ impl Parameters {
                 None => {
                     let variable = read(weights, &name, device, dtype)?;
                     known.insert(name.clone(), all.len());
-                    all.push(Parameter { name, variable, stored, trainable: true });
+                    all.push(Parameter { name, variable, stored, trainable: true, free: true });
                     all.len() - 1
                 }
             };
@@ -180,9 +183,64 @@ impl Parameters {
     /// Trains the parameters that `trainable` says yes to, and no others.
     pub(crate) fn select(&mut self, trainable: impl Fn(&str) -> bool) {
         for parameter in &mut self.all {
-            parameter.trainable = trainable(&parameter.name);
+            parameter.trainable = parameter.free && trainable(&parameter.name);
         }
     }
+
+    /// Freezes everything for good, because an adapter is trained instead.
+    pub(crate) fn freeze_for_adapter(&mut self) {
+        for parameter in &mut self.all {
+            (parameter.trainable, parameter.free) = (false, false);
+        }
+    }
+
+    /// Adds a parameter of an adapter and gives its number.
+    pub(crate) fn push(&mut self, name: String, tensor: &AdapterTensor, free: bool) -> Result<usize, EncoderError> {
+        let (device, dtype) = self
+            .all
+            .first()
+            .map_or((Device::Cpu, DType::F32), |first| (first.variable.device().clone(), first.variable.dtype()));
+        let variable = variable(tensor, &device, dtype)?;
+        self.all.push(Parameter { name, variable, stored: DataType::F32, trainable: free, free });
+        Ok(self.all.len() - 1)
+    }
+
+    /// Puts an adapter's tensor into the place of the network's, where the network uses it.
+    pub(crate) fn replace(&mut self, name: &str, tensor: &AdapterTensor, free: bool) -> Result<(), EncoderError> {
+        if let Some(parameter) = self.all.iter_mut().find(|parameter| parameter.name == name) {
+            parameter.variable = variable(tensor, parameter.variable.device(), parameter.variable.dtype())?;
+            (parameter.trainable, parameter.free) = (free, free);
+        }
+        Ok(())
+    }
+
+    /// A parameter by its number, without derivatives when it is frozen or `gradients` are not wanted.
+    pub(crate) fn at(&self, index: usize, gradients: bool) -> Tensor {
+        let parameter = &self.all[index];
+        if gradients && parameter.trainable {
+            parameter.tensor().clone()
+        } else {
+            parameter.variable.as_detached_tensor()
+        }
+    }
+
+    /// The slots of the network, in any order.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.places.keys()
+    }
+
+    /// Name of the parameter that fills a slot, and which of its rows.
+    pub(crate) fn source(&self, slot: Slot) -> Option<(&str, Option<Range<usize>>)> {
+        let place = self.places.get(&slot)?;
+        Some((self.all[place.parameter].name.as_str(), place.rows.clone()))
+    }
+}
+
+/// An adapter's tensor as a variable.
+fn variable(tensor: &AdapterTensor, device: &Device, dtype: DType) -> Result<Var, EncoderError> {
+    let numbers = Tensor::from_slice(tensor.data(), tensor.shape(), &Device::Cpu);
+    let moved = numbers.and_then(|numbers| numbers.to_dtype(dtype)?.to_device(device));
+    moved.and_then(|numbers| Var::from_tensor(&numbers)).map_err(failed)
 }
 
 /// A whole tensor of the checkpoint as a variable.

@@ -34,7 +34,7 @@ pub(crate) fn block(
         Slot::RelativeBias | Slot::RelativeEmbedding | Slot::RelativeEmbeddingNorm(_) => true,
         _ => false,
     };
-    let parameters = network.parameters.of(belongs).into_iter().filter(|parameter| parameter.is_trainable());
+    let parameters = network.parameters_of(belongs).into_iter().filter(|parameter| parameter.is_trainable());
     let variables: Vec<Var> = parameters.map(|parameter| parameter.variable().clone()).collect();
     let carried = || {
         let table: Table = Arc::new(Mutex::new(vec![None; variables.len()]));

@@ -21,7 +21,8 @@ struct TransformerGraph {
 }
 
 pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> Result<Arc<dyn GraphModule>> {
-    let files = typed::<Transformer>(module)?.files().ok_or_else(|| {
+    let transformer = typed::<Transformer>(module)?;
+    let files = transformer.files().ok_or_else(|| {
         TrainError::unsupported(
             "a transformer that was made in memory has no weights to train",
             "load the model from a folder or the Hub",
@@ -29,10 +30,18 @@ pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> R
     })?;
     let (architecture, spec, weights) = files.network()?;
     let rates = DropoutRates::read(architecture, &Config::new(files.config(), &files.config_path())?)?;
-    let graph = EncoderGraph::new(architecture, spec, rates, &weights, &builder.device, builder.data_type)?;
+    let mut graph = EncoderGraph::new(architecture, spec, rates, &weights, &builder.device, builder.data_type)?;
+    // An active adapter is trained in the place of the model's own weights.
+    if let Some((name, adapter, trainable)) = transformer.trained_adapter()? {
+        graph = graph.with_adapter(name, adapter, trainable)?;
+    }
     let path = format!("{path}{MODEL}");
     for parameter in graph.parameters() {
-        builder.parameters.push(format!("{path}{}", parameter.name()), parameter.variable().clone())?;
+        let name = format!("{path}{}", parameter.name());
+        builder.parameters.push(name.clone(), parameter.variable().clone())?;
+        if !parameter.is_trainable() {
+            builder.parameters.set_trainable(false, |known| known == name);
+        }
     }
     Ok(Arc::new(TransformerGraph { path, graph }))
 }
