@@ -65,6 +65,9 @@ pub(crate) struct Arguments {
     model: ModelArguments,
 }
 
+/// Queries and their answers.
+type Pairs = Vec<(String, String)>;
+
 /// Which candidates become negatives.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Choice")]
@@ -142,7 +145,7 @@ pub(super) fn run(arguments: &Arguments, surroundings: Surroundings) -> Result<E
 
 impl Arguments {
     /// The names of the two columns, and the pairs.
-    fn pairs(&self) -> Result<([String; 2], Vec<(String, String)>)> {
+    fn pairs(&self) -> Result<([String; 2], Pairs)> {
         let table = Table::read(&self.input)?;
         let place = |asked: &Option<String>, usual: usize| match asked {
             Some(name) => table.find(&[name]),
