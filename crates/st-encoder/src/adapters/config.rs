@@ -278,7 +278,7 @@ impl AdapterConfig {
             }
         }
         let alphas = std::iter::once(self.alpha).chain(self.alpha_pattern.iter().map(|(_, alpha)| *alpha));
-        if let Some(alpha) = alphas.into_iter().find(|alpha| !(alpha.abs() <= f64::from(f32::MAX))) {
+        if let Some(alpha) = alphas.into_iter().find(|alpha| alpha.is_nan() || alpha.abs() > f64::from(f32::MAX)) {
             return error(format!("'lora_alpha' {alpha} is not a number that weights can be scaled by"));
         }
         if !(0.0..1.0).contains(&self.dropout) {
