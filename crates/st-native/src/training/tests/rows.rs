@@ -66,15 +66,15 @@ fn activations_and_slopes_are_exact_to_two_millionths() {
         let times = |a: &[f64], b: &[f32]| -> Vec<f64> { a.iter().zip(b).map(|(a, b)| a * f64::from(*b)).collect() };
         let (mut y, mut dx, mut df) = (vec![9.0; x.len()], vec![9.0; x.len()], vec![9.0; x.len()]);
         compute.activate(kind, &x, None, &mut y);
-        // The largest value is about 6.
-        near(&y, &values, 2e-7, &what);
+        // The largest value is about 6, of tanh 1: eight steps of a 32-bit float there.
+        near(&y, &values, 5e-7, &what);
         compute.activate(kind, &x, Some(&factor), &mut y);
-        near(&y, &times(&values, &factor), 2e-7, &what);
+        near(&y, &times(&values, &factor), 5e-7, &what);
         compute.activation_gradient(kind, &x, None, &gradient, &mut dx, None);
         near(&dx, &times(&slopes, &gradient), 2e-6, &what);
         compute.activation_gradient(kind, &x, Some(&factor), &gradient, &mut dx, Some(&mut df));
         near(&dx, &times(&times(&slopes, &gradient), &factor), 2e-6, &what);
-        near(&df, &times(&values, &gradient), 4e-7, &what);
+        near(&df, &times(&values, &gradient), 5e-7, &what);
     }
     for compute in computes().iter().flatten() {
         let far = [-1e4, -60.0, 60.0, 1e4];
