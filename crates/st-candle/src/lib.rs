@@ -9,6 +9,7 @@
 //! And [dropout](DropoutState) is a function of a seed instead of a generator's state, so that a run repeats to the bit, also
 //! when a block is computed twice.
 
+mod adapted_layers;
 mod adapters;
 mod backend;
 mod block;
