@@ -1,0 +1,69 @@
+//! The listing of a repository, from a server on the loopback interface that gives the bytes as every answer's body:
+//! nothing is written beside the cache.
+
+#![no_main]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use st_hub::{HubOptions, Selection, Source};
+use tempfile::TempDir;
+
+static BODY: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+struct Place {
+    folder: TempDir,
+    options: HubOptions,
+}
+
+fn place() -> &'static Place {
+    static PLACE: OnceLock<Place> = OnceLock::new();
+    PLACE.get_or_init(|| {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                std::thread::spawn(move || drop(serve(stream)));
+            }
+        });
+        let folder = TempDir::new().unwrap();
+        let options = HubOptions::new()
+            .endpoint(endpoint)
+            .cache_folder(folder.path().join("cache"))
+            .without_token()
+            .retries(0, Duration::ZERO);
+        Place { folder, options }
+    })
+}
+
+/// Answers every request of a connection.
+fn serve(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    loop {
+        let mut first = String::new();
+        if reader.read_line(&mut first)? == 0 {
+            return Ok(());
+        }
+        let mut line = String::new();
+        while reader.read_line(&mut line)? > 2 {
+            line.clear();
+        }
+        let body = BODY.lock().unwrap().clone();
+        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        if !first.starts_with("HEAD") {
+            answer.extend(body);
+        }
+        stream.write_all(&answer)?;
+    }
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let Place { folder, options } = place();
+    *BODY.lock().unwrap() = bytes.to_vec();
+    let source = Source::resolve("organisation/name", options).unwrap();
+    let _ = source.snapshot(&Selection::everything());
+    let beside = std::fs::read_dir(folder.path()).unwrap().flatten();
+    assert!(beside.map(|entry| entry.file_name()).all(|name| name == "cache"));
+});
