@@ -1,5 +1,7 @@
 //! Mining with a real pipeline: hard negatives and paraphrases on a tiny model.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use sentence_transformers::{
     EncodeOptions, HardNegativeMiner, HardNegativeOptions, MiningOptions, SentenceTransformer,
 };

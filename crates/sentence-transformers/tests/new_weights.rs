@@ -1,5 +1,7 @@
 //! New weights: what training hands back to the library.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
 use std::path::PathBuf;
 
 use sentence_transformers::encoder::Weights;

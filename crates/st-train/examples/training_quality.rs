@@ -15,7 +15,9 @@ use st_train::{SaveInterval, Trainer, TrainingArguments};
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, data, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: training_quality MODEL STSB.tsv.gz [--epochs N] [--batch N] [--rate X] [--seeds N …]".into());
+        return Err(
+            "usage: training_quality MODEL STSB.tsv.gz [--epochs N] [--batch N] [--rate X] [--seeds N …]".into()
+        );
     };
     let option = |name: &str| rest.iter().position(|own| own == name).map(|place| &rest[place + 1..]);
     let one = |name: &str, default: &str| {
@@ -23,10 +25,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let (epochs, batch, rate): (f64, usize, f64) =
         (one("--epochs", "1").parse()?, one("--batch", "16").parse()?, one("--rate", "2e-5").parse()?);
-    let seeds: Vec<u64> = option("--seeds").map_or_else(
-        || vec![42],
-        |values| values.iter().map_while(|value| value.parse().ok()).collect(),
-    );
+    let seeds: Vec<u64> = option("--seeds")
+        .map_or_else(|| vec![42], |values| values.iter().map_while(|value| value.parse().ok()).collect());
     let train = SimilarityPairs::read_tsv(data.as_ref(), Some("train"))?;
     let table = Table::new()
         .column("sentence1", train.sentences1)?
