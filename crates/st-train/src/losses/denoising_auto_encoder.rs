@@ -1,21 +1,11 @@
 use st_encoder::EncoderFiles;
 
+pub(super) use super::denoising_decoder::CARD;
 use super::denoising_decoder::Decoder;
 use super::differentiable::at_least_f32;
 use crate::error::{Result, TrainError};
 use crate::loss::{Bound, Described, LossCard, LossValue, Objective, ObjectiveBatch};
 use crate::model::{EmbeddingModel, InputKind, Parameters, TrainingPass};
-
-pub(super) const CARD: LossCard = LossCard {
-    name: "DenoisingAutoEncoderLoss",
-    aliases: &["DenoisingAutoEncoder", "TSDAE"],
-    columns: "(damaged sentence, original sentence)",
-    at_least: 2,
-    at_most: Some(2),
-    labels: "",
-    formula: "CE of a decoder's tokens, given the damaged sentence's embedding",
-    paper: Some("https://arxiv.org/abs/2104.06979"),
-};
 
 /// Learns embeddings from which a decoder can write the sentence down again: no labelled data is needed.
 ///

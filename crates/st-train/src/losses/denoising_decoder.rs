@@ -12,10 +12,21 @@ use st_encoder::{
     TensorSource, Weights, required_slots,
 };
 
-use super::denoising_auto_encoder::CARD;
 use crate::error::Result;
+use crate::loss::LossCard;
 use crate::model::Parameters;
 use crate::random::Generator;
+
+pub(super) const CARD: LossCard = LossCard {
+    name: "DenoisingAutoEncoderLoss",
+    aliases: &["DenoisingAutoEncoder", "TSDAE"],
+    columns: "(damaged sentence, original sentence)",
+    at_least: 2,
+    at_most: Some(2),
+    labels: "",
+    formula: "CE of a decoder's tokens, given the damaged sentence's embedding",
+    paper: Some("https://arxiv.org/abs/2104.06979"),
+};
 
 /// What stands before the encoder's names among a model's parameters.
 const ENCODER: &str = "0.auto_model.";
