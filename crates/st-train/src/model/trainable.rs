@@ -81,7 +81,6 @@ impl TrainingOptions {
 /// [`EmbeddingModel::sentence_transformer`] gives one with the weights as they are now.
 ///
 /// ```
-/// use candle_core::D;
 /// use sentence_transformers::SentenceTransformer;
 /// use st_train::model::{EmbeddingModel, TrainableModel, TrainingOptions, TrainingPass};
 ///
@@ -89,7 +88,7 @@ impl TrainingOptions {
 /// let model = TrainableModel::new(&library, TrainingOptions::new())?;
 /// let column = model.tokenize(&["the cat".to_owned(), "a dog".to_owned()], None, None)?;
 /// let embedded = model.embed(&column, &mut TrainingPass::evaluation())?;
-/// let gradients = embedded.sentences.sqr()?.sum(D::Minus1)?.mean_all()?.backward()?;
+/// let gradients = st_candle::backward(&embedded.sentences.narrow(1, 0, 1)?.mean_all()?)?;
 ///
 /// // One step downhill, then back to the library.
 /// for parameter in model.parameters().trainable() {
