@@ -1,6 +1,6 @@
 use candle_core::{Device, Tensor};
 
-use super::batch_distances::Distances;
+use super::batch_distances::{Distances, margin_loss};
 use super::batch_hard_triplet::CARD as HARD;
 use super::distance::BatchDistance;
 use crate::error::Result;
@@ -49,39 +49,7 @@ pub struct BatchAllTripletLoss {
     margin: f64,
 }
 
-impl Default for BatchAllTripletLoss {
-    fn default() -> Self {
-        Self { distance: BatchDistance::Euclidean, margin: 5.0 }
-    }
-}
-
-impl BatchAllTripletLoss {
-    /// Euclidean distance, margin 5.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the distance.
-    #[must_use]
-    pub fn distance(mut self, distance: BatchDistance) -> Self {
-        self.distance = distance;
-        self
-    }
-
-    /// Sets the margin.
-    #[must_use]
-    pub fn margin(mut self, margin: f64) -> Self {
-        self.margin = margin;
-        self
-    }
-}
-
-impl Described for BatchAllTripletLoss {
-    fn card(&self) -> &'static LossCard {
-        &CARD
-    }
-}
+margin_loss!(BatchAllTripletLoss);
 
 impl Loss for BatchAllTripletLoss {
     fn compute(&self, columns: &[Tensor], targets: &Targets) -> Result<Tensor> {

@@ -74,3 +74,43 @@ pub(super) fn hardest_gaps(
         (one_per_row(matrix, &negative)? + one_per_row(matrix, &largest)?.mul(&constant(has_no_negative)?)?)?;
     Ok(furthest.sub(&nearest)?)
 }
+
+/// What the losses of a `distance` and a `margin` share: the defaults of the original and how both are set.
+macro_rules! margin_loss {
+    ($loss:ident) => {
+        impl Default for $loss {
+            fn default() -> Self {
+                Self { distance: BatchDistance::Euclidean, margin: 5.0 }
+            }
+        }
+
+        impl $loss {
+            /// Euclidean distance, margin 5.
+            #[must_use]
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// Sets the distance.
+            #[must_use]
+            pub fn distance(mut self, distance: BatchDistance) -> Self {
+                self.distance = distance;
+                self
+            }
+
+            /// Sets the margin.
+            #[must_use]
+            pub fn margin(mut self, margin: f64) -> Self {
+                self.margin = margin;
+                self
+            }
+        }
+
+        impl Described for $loss {
+            fn card(&self) -> &'static LossCard {
+                &CARD
+            }
+        }
+    };
+}
+pub(super) use margin_loss;

@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use super::batch_distances::hardest_gaps;
+use super::batch_distances::{hardest_gaps, margin_loss};
 use super::differentiable::relu;
 use super::distance::BatchDistance;
 use crate::error::Result;
@@ -56,39 +56,7 @@ pub struct BatchHardTripletLoss {
     margin: f64,
 }
 
-impl Default for BatchHardTripletLoss {
-    fn default() -> Self {
-        Self { distance: BatchDistance::Euclidean, margin: 5.0 }
-    }
-}
-
-impl BatchHardTripletLoss {
-    /// Euclidean distance, margin 5.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the distance.
-    #[must_use]
-    pub fn distance(mut self, distance: BatchDistance) -> Self {
-        self.distance = distance;
-        self
-    }
-
-    /// Sets the margin.
-    #[must_use]
-    pub fn margin(mut self, margin: f64) -> Self {
-        self.margin = margin;
-        self
-    }
-}
-
-impl Described for BatchHardTripletLoss {
-    fn card(&self) -> &'static LossCard {
-        &CARD
-    }
-}
+margin_loss!(BatchHardTripletLoss);
 
 impl Loss for BatchHardTripletLoss {
     fn compute(&self, columns: &[Tensor], targets: &Targets) -> Result<Tensor> {

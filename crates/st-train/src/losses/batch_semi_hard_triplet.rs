@@ -1,6 +1,6 @@
 use candle_core::Tensor;
 
-use super::batch_distances::{Distances, best};
+use super::batch_distances::{Distances, best, margin_loss};
 use super::batch_hard_triplet::CARD as HARD;
 use super::differentiable::{elements, relu, zero};
 use super::distance::BatchDistance;
@@ -51,39 +51,7 @@ pub struct BatchSemiHardTripletLoss {
     margin: f64,
 }
 
-impl Default for BatchSemiHardTripletLoss {
-    fn default() -> Self {
-        Self { distance: BatchDistance::Euclidean, margin: 5.0 }
-    }
-}
-
-impl BatchSemiHardTripletLoss {
-    /// Euclidean distance, margin 5.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the distance.
-    #[must_use]
-    pub fn distance(mut self, distance: BatchDistance) -> Self {
-        self.distance = distance;
-        self
-    }
-
-    /// Sets the margin.
-    #[must_use]
-    pub fn margin(mut self, margin: f64) -> Self {
-        self.margin = margin;
-        self
-    }
-}
-
-impl Described for BatchSemiHardTripletLoss {
-    fn card(&self) -> &'static LossCard {
-        &CARD
-    }
-}
+margin_loss!(BatchSemiHardTripletLoss);
 
 impl Loss for BatchSemiHardTripletLoss {
     fn compute(&self, columns: &[Tensor], targets: &Targets) -> Result<Tensor> {

@@ -1,7 +1,7 @@
 use candle_core::backprop::GradStore;
 use serde_json::{Map, Value};
 
-use super::gradient_cache::GradientCache;
+use super::gradient_cache::{GradientCache, cached_loss};
 use super::multiple_negatives_ranking::{CARD as PLAIN, MultipleNegativesRankingLoss};
 use super::refuse_static_embedding;
 use crate::error::Result;
@@ -58,40 +58,4 @@ impl CachedMultipleNegativesRankingLoss {
     }
 }
 
-impl Described for CachedMultipleNegativesRankingLoss {
-    fn card(&self) -> &'static LossCard {
-        &CARD
-    }
-
-    fn config(&self) -> Option<Map<String, Value>> {
-        self.cache.config_after("similarity_fct")
-    }
-}
-
-impl Objective for CachedMultipleNegativesRankingLoss {
-    fn check(&self, model: &dyn EmbeddingModel) -> Result<()> {
-        refuse_static_embedding(&CARD, &PLAIN, model)?;
-        self.cache.check(model)
-    }
-
-    fn mini_batch_size(&self) -> Option<usize> {
-        self.cache.mini_batch_size()
-    }
-
-    fn bind<'a>(&'a self, batch: &ObjectiveBatch<'a>, pass: &mut TrainingPass) -> Result<Option<Bound<'a>>> {
-        self.cache.bind(batch, pass)
-    }
-
-    fn forward(&self, batch: &ObjectiveBatch<'_>, pass: &mut TrainingPass) -> Result<LossValue> {
-        self.cache.forward(batch, pass)
-    }
-
-    fn backward(
-        &self,
-        batch: &ObjectiveBatch<'_>,
-        pass: &mut TrainingPass,
-        scale: f64,
-    ) -> Result<(LossValue, GradStore)> {
-        self.cache.backward(batch, pass, scale)
-    }
-}
+cached_loss!(CachedMultipleNegativesRankingLoss, PLAIN);

@@ -209,3 +209,48 @@ pub(super) fn joined(pieces: Vec<Tensor>) -> Result<Tensor> {
         _ => Ok(Tensor::cat(&pieces, 0)?),
     }
 }
+
+/// A loss that is a plain one cached, under a name of its own: a field `cache`, a `CARD`, and the card of the plain loss,
+/// which static embeddings are pointed to.
+macro_rules! cached_loss {
+    ($loss:ty, $plain:expr) => {
+        impl Described for $loss {
+            fn card(&self) -> &'static LossCard {
+                &CARD
+            }
+
+            fn config(&self) -> Option<Map<String, Value>> {
+                self.cache.config_after("similarity_fct")
+            }
+        }
+
+        impl Objective for $loss {
+            fn check(&self, model: &dyn EmbeddingModel) -> Result<()> {
+                refuse_static_embedding(&CARD, &$plain, model)?;
+                self.cache.check(model)
+            }
+
+            fn mini_batch_size(&self) -> Option<usize> {
+                self.cache.mini_batch_size()
+            }
+
+            fn bind<'a>(&'a self, batch: &ObjectiveBatch<'a>, pass: &mut TrainingPass) -> Result<Option<Bound<'a>>> {
+                self.cache.bind(batch, pass)
+            }
+
+            fn forward(&self, batch: &ObjectiveBatch<'_>, pass: &mut TrainingPass) -> Result<LossValue> {
+                self.cache.forward(batch, pass)
+            }
+
+            fn backward(
+                &self,
+                batch: &ObjectiveBatch<'_>,
+                pass: &mut TrainingPass,
+                scale: f64,
+            ) -> Result<(LossValue, GradStore)> {
+                self.cache.backward(batch, pass, scale)
+            }
+        }
+    };
+}
+pub(super) use cached_loss;
