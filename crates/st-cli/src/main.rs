@@ -6,7 +6,6 @@ mod input;
 mod interrupt;
 mod output;
 mod render;
-mod report;
 
 use std::process::ExitCode;
 

@@ -105,6 +105,36 @@ fn a_run_that_stops_at_any_step_is_taken_up_to_the_bit() {
     }
 }
 
+#[test]
+fn learning_rates_that_evaluations_lowered_are_taken_up_too() {
+    let plateau = |folder: &Path| {
+        let options = serde_json::json!({"patience": 0, "threshold": 0.5, "factor": 0.7});
+        arguments(folder)
+            .lr_scheduler_type("reduce_lr_on_plateau".into())
+            .lr_scheduler_kwargs(options.as_object().unwrap().clone())
+            .metric_for_best_model(Some("first_loss".into()))
+            .eval_strategy(Interval::Steps)
+            .eval_steps(Some(2.0))
+            .logging_steps(1.0)
+    };
+    let whole = tempfile::tempdir().unwrap();
+    trainer(plateau(whole.path())).train().unwrap();
+    let wanted = outcome(whole.path());
+    let rates: Vec<f64> = wanted.2.iter().filter_map(|log| log.get("learning_rate")?.as_f64()).collect();
+    // The first evaluation, of step 2, is the best; those of steps 4, 6, 8 and 10 are no better by half.
+    assert_eq!(rates.len(), 12);
+    for (step, rate) in rates.iter().enumerate() {
+        let lowered = i32::try_from(step / 2).unwrap().saturating_sub(1).max(0);
+        assert!((rate / (1e-3 * 0.7f64.powi(lowered)) - 1.0).abs() < 1e-12, "step {}: {rates:?}", step + 1);
+    }
+    for stop in [5, 8] {
+        let folder = tempfile::tempdir().unwrap();
+        trainer(plateau(folder.path())).callback(StopAt(stop)).train().unwrap_err();
+        trainer(plateau(folder.path()).resume_from_checkpoint(Some(Resume::Last(true)))).train().unwrap();
+        assert!(outcome(folder.path()) == wanted, "stopped at {stop}");
+    }
+}
+
 /// Trains in the child process; nothing in others.
 #[test]
 fn child() {

@@ -320,3 +320,64 @@ fn a_checkpoint_for_the_original() {
     let answers = serde_json::json!({"texts": texts, "embeddings": rows});
     std::fs::write(folder.join("embeddings.json"), answers.to_string()).unwrap();
 }
+
+/// A loss that keeps how it was run.
+#[derive(Debug)]
+struct Watched(CoSentLoss, Arc<Mutex<Vec<bool>>>);
+
+impl st_train::Described for Watched {
+    fn card(&self) -> &'static st_train::LossCard {
+        self.0.card()
+    }
+}
+
+impl Objective for Watched {
+    fn bind<'a>(
+        &'a self,
+        batch: &st_train::ObjectiveBatch<'a>,
+        pass: &mut st_train::model::TrainingPass,
+    ) -> Result<Option<st_train::Bound<'a>>> {
+        self.0.bind(batch, pass)
+    }
+
+    fn forward(
+        &self,
+        batch: &st_train::ObjectiveBatch<'_>,
+        pass: &mut st_train::model::TrainingPass,
+    ) -> Result<st_train::LossValue> {
+        self.1.lock().unwrap().push(pass.gradient_checkpointing());
+        self.0.forward(batch, pass)
+    }
+}
+
+#[test]
+fn gradient_checkpointing_is_an_argument_and_changes_rounding_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |again: bool| {
+        let passes = Arc::new(Mutex::new(Vec::new()));
+        let arguments = arguments(folder.path()).max_steps(3).gradient_checkpointing(again);
+        let mut trainer = Trainer::new(tiny_model("tiny-bert", 0.1), arguments)
+            .train_dataset(scored(12))
+            .loss(Watched(CoSentLoss::new(), Arc::clone(&passes)));
+        trainer.train().unwrap();
+        let model = trainer.sentence_transformer().unwrap();
+        (model.encode(&["the cat"]).unwrap(), passes.lock().unwrap().clone())
+    };
+    let (kept, again) = (run(false), run(true));
+    // Gradients of several columns are added in another order.
+    let furthest = kept.0.as_slice().iter().zip(again.0.as_slice()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(furthest < 1e-4, "{furthest}");
+    assert_eq!((kept.1, again.1), (vec![false; 3], vec![true; 3]));
+}
+
+#[test]
+fn gradient_checkpointing_needs_blocks() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = sentence_transformers::SentenceTransformer::load(
+        st_testing::fixture_path("models-modules/word-embeddings").to_string_lossy(),
+    );
+    let model = TrainableModel::new(&library.unwrap(), st_train::model::TrainingOptions::new()).unwrap();
+    let trainer = Trainer::new(model, arguments(folder.path()).gradient_checkpointing(true)).train_dataset(scored(8));
+    let message = error(trainer);
+    assert!(message.starts_with("`gradient_checkpointing` is set, but the model has no transformer"), "{message}");
+}

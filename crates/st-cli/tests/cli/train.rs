@@ -136,6 +136,76 @@ fn ctrl_c_saves_a_checkpoint() {
     assert_eq!(rows(&output.join("metrics.jsonl")).len(), 120);
 }
 
+/// A run that trains an adapter with dropout.
+fn adapter_run(data: &Path, output: &Path) -> Command {
+    let mut command = train(data, output);
+    command.args(["--max-steps", "30", "--quiet", "--no-tensorboard", "--set", "arguments.save_steps=3"]);
+    command.args(["--lora-rank", "4", "--lora-dropout", "0.1", "--lora-target", "query,dense", "--merge-adapter"]);
+    command.args(["--set", "adapter.use_rslora=true", "--learning-rate", "0.01", "--gradient-checkpointing"]);
+    command
+}
+
+/// What a model says of a text.
+fn embedded(model: &Path) -> Vec<f64> {
+    let line = good(program().args(["encode", "rain and tea", "--format", "jsonl", "--model"]).arg(model));
+    let row: Value = serde_json::from_str(&line).unwrap();
+    row["embedding"].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+#[test]
+fn an_adapter_is_trained_saved_merged_and_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pairs(&folder, 40);
+    let (whole, killed) = (folder.path().join("whole"), folder.path().join("killed"));
+    let plan: Value = serde_json::from_str(&good(adapter_run(&data, &whole).arg("--dry-run"))).unwrap();
+    assert_eq!(plan["adapter"]["config"]["lora_dropout"], 0.1);
+    let (trained, all) = (plan["parameters"]["trained"].as_u64().unwrap(), plan["parameters"]["all"].as_u64().unwrap());
+    assert!(0 < trained && trained < all / 4, "{plan}");
+
+    assert!(good(&mut adapter_run(&data, &whole)).contains("merged         "));
+    let (last, merged) = (whole.join("final"), whole.join("merged"));
+    let config = json(&last.join("adapter_config.json"));
+    assert_eq!((&config["r"], &config["use_rslora"], &config["peft_type"]), (&4.into(), &true.into(), &"LORA".into()));
+    assert!(last.join("adapter_model.safetensors").is_file() && !last.join("model.safetensors").exists());
+    assert!(merged.join("model.safetensors").is_file() && !merged.join("adapter_config.json").exists());
+    let card = fs::read_to_string(merged.join("README.md")).unwrap();
+    assert!(card.contains("- loss:MultipleNegativesRankingLoss\n"), "{card}");
+    let (adapted, base) = (embedded(&last), embedded(&st_testing::tiny_model("tiny-bert")));
+    let furthest = |from: &[f64]| adapted.iter().zip(from).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(furthest(&embedded(&merged)) < 1e-6 && furthest(&base) > 1e-2, "{adapted:?} and {base:?}");
+
+    let mut child = adapter_run(&data, &killed).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_checkpoint(&killed, 6, &mut child);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    good(adapter_run(&data, &killed).arg("--resume"));
+    for name in ["final/adapter_model.safetensors", "merged/model.safetensors", "metrics.jsonl"] {
+        assert!(fs::read(whole.join(name)).unwrap() == fs::read(killed.join(name)).unwrap(), "{name} differs");
+    }
+
+    let again = |more: &[&str]| {
+        let mut command = program();
+        command.arg("train").arg("--model").arg(&last).arg("--train").arg(&data).arg("--quiet");
+        command.args(["--loss", "MNRL", "--max-steps", "2", "--output"]).arg(folder.path().join("more")).args(more);
+        command
+    };
+    let error = bad(&mut again(&[]), 2);
+    assert!(
+        error.contains("the model's weights are an adapter") && error.contains("--set adapter.name=default"),
+        "{error}"
+    );
+    let error = bad(&mut again(&["--lora-rank", "2"]), 2);
+    assert!(error.contains("the model has an adapter \"default\" already"), "{error}");
+    good(&mut again(&["--set", "adapter.name=default"]));
+    let more = folder.path().join("more/final");
+    assert_eq!(json(&more.join("adapter_config.json"))["r"], 4);
+    assert!(furthest(&embedded(&more)) > 0.0, "the adapter was trained on");
+    let path = format!("adapter.path={}", last.display());
+    let taken = folder.path().join("taken");
+    good(train(&data, &taken).args(["--quiet", "--max-steps", "2", "--set", &path]));
+    assert!(furthest(&embedded(&taken.join("final"))) > 0.0 && taken.join("final/adapter_config.json").is_file());
+}
+
 #[test]
 fn a_file_says_what_flags_say() {
     let folder = tempfile::tempdir().unwrap();

@@ -149,6 +149,9 @@ arguments! {
     bf16: bool = false,
     /// Compute in float16 where that is precise enough.
     fp16: bool = false,
+    /// Compute the encoder's blocks again in the backward pass instead of keeping what they made: less memory for more time,
+    /// the same numbers to rounding.
+    gradient_checkpointing: bool = false,
     /// Leave out a last batch that is not full.
     dataloader_drop_last: bool = false,
     /// After training, go back to the best checkpoint.

@@ -2,6 +2,7 @@
 
 use crate::optimizers;
 use crate::samplers::{batch_sampler, multi_dataset_batch_sampler};
+use crate::schedules::Schedule;
 use crate::{Result, TrainError};
 
 use super::{Interval, SaveInterval, TrainingArguments};
@@ -80,8 +81,19 @@ impl TrainingArguments {
         batch_sampler(&self.batch_sampler)?;
         multi_dataset_batch_sampler(&self.multi_dataset_batch_sampler)?;
         optimizers::find(&self.optim)?;
-        let schedule = crate::schedules::Schedule::new(&self.lr_scheduler_type, 0, 1)?;
-        schedule.with_options(self.lr_scheduler_kwargs.clone(), self.learning_rate)?;
+        let schedule = Schedule::new(&self.lr_scheduler_type, 0, 1)?;
+        let schedule = schedule.with_options(self.lr_scheduler_kwargs.clone(), self.learning_rate)?;
+        self.check_schedule(&schedule)
+    }
+
+    /// A schedule that goes by evaluations needs some.
+    pub(crate) fn check_schedule(&self, schedule: &Schedule) -> Result<()> {
+        if schedule.kind().by_evaluation && self.eval_strategy == Interval::No {
+            return Err(TrainError::invalid(format!(
+                "lr_scheduler_type {} requires an eval strategy",
+                schedule.kind().name
+            )));
+        }
         Ok(())
     }
 
@@ -117,7 +129,10 @@ impl TrainingArguments {
     /// The metric by which models are chosen, with the prefix that evaluations give; `None` where none is needed.
     #[must_use]
     pub fn best_metric(&self) -> Option<String> {
-        let needed = self.load_best_model_at_end || self.save_strategy == SaveInterval::Best;
+        let schedule = Schedule::new(&self.lr_scheduler_type, 0, 1);
+        let needed = self.load_best_model_at_end
+            || self.save_strategy == SaveInterval::Best
+            || schedule.is_ok_and(|schedule| schedule.kind().by_evaluation);
         let name = self.metric_for_best_model.as_deref().or(needed.then_some("loss"))?;
         Some(if name.starts_with("eval_") { name.to_owned() } else { format!("eval_{name}") })
     }
@@ -146,6 +161,11 @@ mod tests {
         assert!(error(arguments().bf16(true)).starts_with("`bf16` is set, but training in mixed precision"));
         assert!(error(arguments().optim("lion".into())).starts_with("`optim` is 'lion', but should be one of"));
         assert_eq!(error(arguments().lr_scheduler_type("Step".into())), "Unknown scheduler step");
+        let plateau = arguments().lr_scheduler_type("reduce_lr_on_plateau".into());
+        assert_eq!(error(plateau.clone()), "lr_scheduler_type reduce_lr_on_plateau requires an eval strategy");
+        let plateau = plateau.eval_strategy(Interval::Epoch);
+        assert!(plateau.check().is_ok());
+        assert_eq!(plateau.best_metric().as_deref(), Some("eval_loss"));
         assert!(error(arguments().max_steps(0)).starts_with("`max_steps`"));
     }
 

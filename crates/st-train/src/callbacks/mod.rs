@@ -1,7 +1,9 @@
 //! [`Callback`]: what happens beside the training loop.
 
 mod early_stopping;
+mod loss_chart;
 mod progress_line;
+mod tensorboard;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -14,7 +16,9 @@ use crate::state::{Control, TrainerState};
 use crate::{Result, TrainingArguments};
 
 pub use early_stopping::EarlyStopping;
+pub use loss_chart::LossChart;
 pub use progress_line::ProgressLine;
+pub use tensorboard::{EventFile, TensorBoard};
 
 /// What a callback sees, and what it can ask for.
 #[derive(Debug)]

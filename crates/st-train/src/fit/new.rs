@@ -74,7 +74,7 @@ pub fn fit(model: &dyn EmbeddingModel, objectives: Vec<FitObjective>, mut option
     }
     let smallest = tables.iter().map(|(_, table)| table.len() / batch_size).min().unwrap_or(0);
     let horizon = options.steps_per_epoch.filter(|steps| *steps > 0).unwrap_or(smallest) * options.epochs;
-    let schedule = Schedule::new(&options.scheduler, options.warmup_steps, horizon)?;
+    let schedule = Schedule::new(&options.scheduler, options.warmup_steps, horizon)?.by_step()?;
     let arguments = arguments(&options, batch_size, sampler, max_steps)?;
     train(model, arguments, tables, losses, schedule, options)
 }

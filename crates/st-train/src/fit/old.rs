@@ -113,7 +113,7 @@ impl Trained {
         Ok(Self {
             variables: parameters.trainable().map(|parameter| parameter.variable().clone()).collect(),
             optimizer: options.optimizer.make(groups)?,
-            schedule: Schedule::new(&options.scheduler, options.warmup_steps, total)?,
+            schedule: Schedule::new(&options.scheduler, options.warmup_steps, total)?.by_step()?,
             loader,
             loss,
             steps: 0,

@@ -31,19 +31,25 @@ pub struct TrainingPass {
     gradients: bool,
     layers: bool,
     tokens: bool,
+    checkpointing: bool,
 }
 
 impl TrainingPass {
     /// A pass with dropout, drawn from a random numbers' state.
     #[must_use]
     pub fn training(random: Generator) -> Self {
-        Self { mode: PassMode::Training, random, gradients: true, layers: false, tokens: false }
+        Self { random, ..Self::new(PassMode::Training) }
     }
 
     /// A pass without dropout.
     #[must_use]
     pub fn evaluation() -> Self {
-        Self { mode: PassMode::Evaluation, random: Generator::new(0), gradients: true, layers: false, tokens: false }
+        Self::new(PassMode::Evaluation)
+    }
+
+    fn new(mode: PassMode) -> Self {
+        let (layers, tokens, checkpointing) = (false, false, false);
+        Self { mode, random: Generator::new(0), gradients: true, layers, tokens, checkpointing }
     }
 
     /// Sets whether the results carry derivatives, as they do by default. Without them no intermediate result is kept.
@@ -64,6 +70,14 @@ impl TrainingPass {
     #[must_use]
     pub fn with_tokens(mut self, wanted: bool) -> Self {
         self.tokens = wanted;
+        self
+    }
+
+    /// Sets whether the encoder's blocks are computed again in the backward pass instead of being kept, as
+    /// [`TrainingOptions::gradient_checkpointing`](super::TrainingOptions::gradient_checkpointing) sets for every pass.
+    #[must_use]
+    pub fn with_gradient_checkpointing(mut self, wanted: bool) -> Self {
+        self.checkpointing = wanted;
         self
     }
 
@@ -89,6 +103,12 @@ impl TrainingPass {
     #[must_use]
     pub fn tokens(&self) -> bool {
         self.tokens
+    }
+
+    /// Whether the encoder's blocks are computed again in the backward pass.
+    #[must_use]
+    pub fn gradient_checkpointing(&self) -> bool {
+        self.checkpointing
     }
 
     /// The random numbers' state as it is now, for checkpoints.

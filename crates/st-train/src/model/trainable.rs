@@ -170,6 +170,7 @@ impl TrainableModel {
         pass: &mut TrainingPass,
     ) -> Result<Flow> {
         let layers = pass.layers() || self.needs_layers;
+        let checkpoint = self.options.checkpoint || pass.gradient_checkpointing();
         let mut run = Run {
             column,
             pass,
@@ -177,7 +178,7 @@ impl TrainableModel {
             device: &self.options.device,
             data_type: self.options.data_type,
             layers,
-            checkpoint: self.options.checkpoint,
+            checkpoint,
         };
         modules.iter().try_fold(flow, |flow, module| module.forward(flow, &mut run))
     }

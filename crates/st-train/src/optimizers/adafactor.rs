@@ -100,6 +100,10 @@ impl Optimizer for Adafactor {
         &self.groups
     }
 
+    fn groups_mut(&mut self) -> &mut [ParameterGroup] {
+        &mut self.groups
+    }
+
     fn step(&mut self, gradients: &Gradients, factor: f64) -> Result<()> {
         for group in &self.groups {
             let rate = group.learning_rate * factor;

@@ -112,6 +112,10 @@ impl Optimizer for AdamW {
         &self.groups
     }
 
+    fn groups_mut(&mut self) -> &mut [ParameterGroup] {
+        &mut self.groups
+    }
+
     fn step(&mut self, gradients: &Gradients, factor: f64) -> Result<()> {
         let mut memory = std::mem::take(&mut self.memory);
         let done = self.groups.iter().try_for_each(|group| {

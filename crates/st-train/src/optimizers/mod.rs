@@ -46,6 +46,9 @@ pub trait Optimizer: Debug + Send {
     /// The parameters.
     fn groups(&self) -> &[ParameterGroup];
 
+    /// The parameters, to change learning rates.
+    fn groups_mut(&mut self) -> &mut [ParameterGroup];
+
     /// One step; `factor` is the schedule's, on each group's learning rate. Parameters without gradient stay.
     ///
     /// # Errors

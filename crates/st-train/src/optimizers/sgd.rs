@@ -41,6 +41,10 @@ impl Optimizer for Sgd {
         &self.groups
     }
 
+    fn groups_mut(&mut self) -> &mut [ParameterGroup] {
+        &mut self.groups
+    }
+
     fn step(&mut self, gradients: &Gradients, factor: f64) -> Result<()> {
         for group in &self.groups {
             for (name, variable) in &group.parameters {

@@ -8,6 +8,7 @@ use crate::arguments::TrainingArguments;
 use crate::checkpoint::{self, Staged};
 use crate::model::TrainingPass;
 use crate::optimizers::OptimizerState;
+use crate::schedules::PlateauState;
 use crate::state::TrainerState;
 use crate::{Result, TrainError};
 
@@ -15,12 +16,21 @@ use super::progress::Progress;
 use super::run::Run;
 use super::saving;
 
-/// Where the schedule is; it is a function of the step.
+/// Where the schedule is. Most are functions of the step.
 #[derive(Debug, Serialize, Deserialize)]
 struct SchedulerState {
     name: String,
     last_epoch: usize,
     last_lr: Vec<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    plateau: Option<PlateauProgress>,
+}
+
+/// What a schedule by evaluations remembers, and the bits of the learning rates that it came to.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlateauProgress {
+    state: PlateauState,
+    rates: Vec<u64>,
 }
 
 impl Run<'_> {
@@ -69,6 +79,10 @@ impl Run<'_> {
             name: self.schedule.kind().name.to_owned(),
             last_epoch: step,
             last_lr: self.optimizer.groups().iter().map(|group| group.learning_rate * factor).collect(),
+            plateau: self.plateau.as_ref().map(|plateau| PlateauProgress {
+                state: plateau.state(),
+                rates: self.optimizer.groups().iter().map(|group| group.learning_rate.to_bits()).collect(),
+            }),
         }
     }
 
@@ -109,13 +123,25 @@ impl Run<'_> {
         }
         self.parameters.restore(&folder.join(checkpoint::PARAMETERS)).map_err(unfit)?;
         self.optimizer.restore(&OptimizerState::load(&folder.join(checkpoint::OPTIMIZER))?).map_err(unfit)?;
+        if let (Some(plateau), Some(saved)) = (&mut self.plateau, scheduler.plateau) {
+            plateau.restore(saved.state);
+            let groups = self.optimizer.groups_mut();
+            if groups.len() != saved.rates.len() {
+                let message = format!("it has {} learning rates, the run has {}", saved.rates.len(), groups.len());
+                return Err(TrainError::Checkpoint { path: folder.to_owned(), message });
+            }
+            for (group, rate) in groups.iter_mut().zip(saved.rates) {
+                group.learning_rate = f64::from_bits(rate);
+            }
+        }
         self.batches.restore(&progress.batches).map_err(unfit)?;
         for callback in &mut self.setup.callbacks {
             if let Some(state) = state.stateful_callbacks.get(callback.name()) {
                 callback.restore(state)?;
             }
         }
-        self.pass = TrainingPass::training(progress.random);
+        self.pass = TrainingPass::training(progress.random)
+            .with_gradient_checkpointing(self.setup.arguments.gradient_checkpointing);
         (self.epoch, self.epoch_done, self.batches_done) = (progress.epoch, progress.epoch_done, progress.batches_done);
         (self.sums, self.total_loss) = (progress.sums, progress.total_loss);
         self.setup.card.restore(progress.card_logs, progress.card_evaluations);

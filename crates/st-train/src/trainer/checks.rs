@@ -19,6 +19,9 @@ pub(super) fn check(model: &dyn EmbeddingModel, setup: &Setup) -> Result<()> {
             .lr_scheduler_type("linear".into())
             .lr_scheduler_kwargs(Default::default())
             .check()?;
+        if let Some(schedule) = &setup.schedule {
+            arguments.check_schedule(schedule)?;
+        }
     }
     if model.input_kind() == InputKind::Router && arguments.router_mapping.is_empty() {
         return Err(TrainError::invalid(
@@ -26,6 +29,12 @@ pub(super) fn check(model: &dyn EmbeddingModel, setup: &Setup) -> Result<()> {
              arguments. This means that the Router module will not be able to route the inputs to the correct submodules. \
              Please provide a `router_mapping` that maps column names to routes, e.g. {'column_one': 'query', \
              'column_two': 'document', 'column_three': 'document'}.",
+        ));
+    }
+    if arguments.gradient_checkpointing && !matches!(model.input_kind(), InputKind::Transformer | InputKind::Router) {
+        return Err(TrainError::option(
+            "gradient_checkpointing",
+            "is set, but the model has no transformer whose blocks could be computed again; leave it unset",
         ));
     }
     if arguments.eval_strategy != Interval::No && setup.eval.is_none() && setup.evaluator.is_none() {

@@ -12,6 +12,7 @@ mod saving;
 
 use std::path::{Path, PathBuf};
 
+use sentence_transformers::SentenceTransformer;
 use serde_json::{Map, Value};
 use st_eval::{Evaluator, SequentialEvaluator};
 
@@ -258,6 +259,14 @@ impl<M: EmbeddingModel> Trainer<M> {
     /// When a file cannot be written.
     pub fn save_model(&self, folder: &Path) -> Result<()> {
         saving::save_model(&self.model, &self.setup, folder)
+    }
+
+    /// The model as it is now, for inference; its card tells how it was trained.
+    ///
+    /// # Errors
+    /// When the engine cannot load it.
+    pub fn sentence_transformer(&self) -> Result<SentenceTransformer> {
+        saving::library(&self.model, &self.setup)
     }
 
     /// How far training is, and what was logged.

@@ -14,7 +14,7 @@ use crate::loss::ObjectiveBatch;
 use crate::model::{EmbeddingModel, Parameters, TrainingPass};
 use crate::optimizers::{Gradients, Optimizer, OptimizerSettings, optimizer, parameter_groups};
 use crate::random::Generator;
-use crate::schedules::Schedule;
+use crate::schedules::{Plateau, Schedule};
 use crate::state::{Control, TrainerState, number, rounded};
 use crate::{Result, TrainError};
 
@@ -32,6 +32,8 @@ pub(super) struct Run<'a> {
     pub(super) variables: Vec<Var>,
     pub(super) optimizer: Box<dyn Optimizer>,
     pub(super) schedule: Schedule,
+    /// What lowers the learning rates after evaluations, where that is the schedule.
+    pub(super) plateau: Option<Plateau>,
     pub(super) plan: Plan,
     pub(super) batches: Batches,
     collator: Collator,
@@ -91,9 +93,17 @@ impl<'a> Run<'a> {
             None => Schedule::new(&arguments.lr_scheduler_type, plan.warmup_steps, plan.max_steps)?
                 .with_options(arguments.lr_scheduler_kwargs.clone(), arguments.learning_rate)?,
         };
+        if setup.schedule.is_none() && plan.warmup_steps > 0 && !schedule.kind().warms_up {
+            log::warn!(
+                "the schedule '{}' has no warm-up: warmup_steps and warmup_ratio are not followed",
+                schedule.kind().name
+            );
+        }
+        let plateau = schedule.plateau()?;
         let variables = parameters.trainable().map(|parameter| parameter.variable().clone()).collect();
         let collator = Collator::new(arguments.prompts.clone(), arguments.router_mapping.clone());
-        let pass = TrainingPass::training(Generator::new(arguments.seed));
+        let pass = TrainingPass::training(Generator::new(arguments.seed))
+            .with_gradient_checkpointing(arguments.gradient_checkpointing);
         Ok(Self {
             model,
             setup,
@@ -101,6 +111,7 @@ impl<'a> Run<'a> {
             variables,
             optimizer,
             schedule,
+            plateau,
             plan,
             batches,
             collator,
@@ -307,7 +318,10 @@ impl<'a> Run<'a> {
             self.log_loss()?;
         }
         if self.control.should_evaluate {
-            let better = self.evaluate()?;
+            let (better, metric) = self.evaluate()?;
+            if let (Some(plateau), Some(metric)) = (&mut self.plateau, metric) {
+                plateau.step(metric, self.optimizer.groups_mut());
+            }
             if self.setup.arguments.save_strategy == SaveInterval::Best {
                 self.control.should_save = better;
             }
@@ -350,8 +364,8 @@ impl<'a> Run<'a> {
         self.call(&mut |callback, event| callback.on_log(event, &logs))
     }
 
-    /// Evaluates; says whether the metric by which models are chosen is better than before.
-    fn evaluate(&mut self) -> Result<bool> {
+    /// Evaluates; says whether the metric by which models are chosen is better than before, and the metric.
+    fn evaluate(&mut self) -> Result<(bool, Option<f64>)> {
         let mut all = Map::new();
         for evaluated in evaluation::evaluate_each(self.model, self.setup)? {
             let mut metrics = evaluated.metrics;
@@ -362,7 +376,8 @@ impl<'a> Run<'a> {
             all.extend(metrics);
         }
         let arguments = &self.setup.arguments;
-        let Some(name) = arguments.best_metric() else { return Ok(false) };
+        let needed = || self.plateau.as_ref().map(|_| "eval_loss".to_owned());
+        let Some(name) = arguments.best_metric().or_else(needed) else { return Ok((false, None)) };
         let Some(metric) = all.get(&name).and_then(Value::as_f64) else {
             let known: Vec<&str> = all.keys().map(String::as_str).collect();
             return Err(TrainError::invalid(format!(
@@ -378,7 +393,7 @@ impl<'a> Run<'a> {
         if better {
             (state.best_metric, state.best_global_step) = (Some(metric), Some(state.global_step));
         }
-        Ok(better)
+        Ok((better, Some(metric)))
     }
 
     /// The last logs; the best model where it is wanted.

@@ -1,31 +1,26 @@
-//! Saving a model with its card.
+//! The model as it is now, with a card that tells how it was trained.
 
 use std::path::Path;
 
+use sentence_transformers::SentenceTransformer;
+
+use crate::Result;
 use crate::model::EmbeddingModel;
-use crate::{Result, TrainError};
 
 use super::Setup;
 
-/// Saves the model as it is now; the card tells how it was trained.
+/// Saves the model as it is now.
 pub(super) fn save_model(model: &dyn EmbeddingModel, setup: &Setup, folder: &Path) -> Result<()> {
     log::info!("Saving model checkpoint to {}", folder.display());
-    model.save(folder)?;
-    match card(model, setup) {
-        Ok(text) => {
-            let path = folder.join("README.md");
-            std::fs::write(&path, text).map_err(TrainError::writing(&path))
-        }
-        // A model without its card is still a model.
-        Err(error) => {
-            log::error!("Error while generating model card: {error}");
-            Ok(())
-        }
-    }
+    Ok(library(model, setup)?.save_pretrained(folder)?)
 }
 
-fn card(model: &dyn EmbeddingModel, setup: &Setup) -> Result<String> {
+/// The model as it is now, for inference.
+pub(super) fn library(model: &dyn EmbeddingModel, setup: &Setup) -> Result<SentenceTransformer> {
     let mut library = model.sentence_transformer()?;
-    setup.card.apply(setup, library.card_data_mut())?;
-    Ok(library.model_card(None)?)
+    if let Err(error) = setup.card.apply(setup, library.card_data_mut()) {
+        // A model without its card is still a model.
+        log::error!("Error while generating model card: {error}");
+    }
+    Ok(library)
 }

@@ -36,6 +36,9 @@ pub(super) struct Config {
     /// Beginnings of the names of parameters that stay as they are.
     #[serde(default)]
     pub(super) freeze: Several<String>,
+    /// The adapter that is trained instead of the model's weights: `rank`, `alpha`, `dropout`, `target_modules` and what else
+    /// PEFT's configuration has; `path`, `name`, `merge`.
+    pub(super) adapter: Option<Map<String, Value>>,
     /// What the model card says: `model_name`, `language`, `license`.
     #[serde(default)]
     pub(super) card: CardConfig,

@@ -1,5 +1,6 @@
 //! `train`: a model trained on labelled or paired texts.
 
+mod adapter;
 mod config;
 mod data;
 mod losses;
@@ -25,16 +26,19 @@ pub(super) use run::run;
     after_help = "What is trained, and how, is in a TOML or JSON file, in flags, or in both; flags win. The keys of \
 the file: model, output_dir, max_seq_length, train_dataset and eval_dataset (a path, a table of path, name, columns and \
 rows, or a list of these), loss (a name, a table of name and settings, or a table of these by data set), evaluators (as \
-`evaluate` takes tasks), evaluator_split, freeze (beginnings of parameter names), card (model_name, language, license) and \
-arguments (the original's training arguments by their names).
+`evaluate` takes tasks), evaluator_split, freeze (beginnings of parameter names), adapter (rank, alpha, dropout, target_modules and the other names of \
+PEFT's LoraConfig; path to go on with an adapter; name; merge), card (model_name, language, license) and arguments (the \
+original's training arguments by their names).
 
-The output folder gets final (the model), checkpoint-N, metrics.jsonl, loss.png, runs (TensorBoard), eval and training.json. \
+The output folder gets final (the model, or its adapter in PEFT's form), merged (the model with its adapter in the weights, \
+where asked for), checkpoint-N, metrics.jsonl, loss.png, runs (TensorBoard), eval and training.json. \
 After Ctrl-C, or whatever else ended a run, the same command with --resume goes on from the last checkpoint.
 
 Examples:
   sentence-transformers train --train pairs.jsonl --loss MultipleNegativesRankingLoss --epochs 1 --output my-model
   sentence-transformers train train.toml --set loss.scale=30 --set arguments.weight_decay=0.01
-  sentence-transformers train train.toml --resume"
+  sentence-transformers train train.toml --resume
+  sentence-transformers train train.toml --lora-rank 16 --lora-target query,value --merge-adapter"
 )]
 pub(crate) struct Arguments {
     /// File that says what is trained, and how
@@ -79,6 +83,24 @@ pub(crate) struct Arguments {
     /// Seed of whatever is random [default: 42]
     #[arg(long, value_name = "NUMBER")]
     seed: Option<u64>,
+    /// Train a LoRA adapter of this rank instead of the model's weights
+    #[arg(long, value_name = "RANK")]
+    lora_rank: Option<usize>,
+    /// What the adapter is scaled by, before it is divided by the rank [default: 8]
+    #[arg(long, value_name = "ALPHA")]
+    lora_alpha: Option<f64>,
+    /// Probability with which inputs of the adapter are dropped [default: 0]
+    #[arg(long, value_name = "PART")]
+    lora_dropout: Option<f64>,
+    /// Module that the adapter changes; may be repeated [default: as PEFT for the kind of model]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    lora_target: Vec<String>,
+    /// Save the model with the adapter in its weights too
+    #[arg(long)]
+    merge_adapter: bool,
+    /// Compute activations again in the backward pass instead of keeping them: less memory, more time
+    #[arg(long)]
+    gradient_checkpointing: bool,
     /// Longest token sequence, instead of the model's
     #[arg(long, value_name = "TOKENS")]
     max_seq_length: Option<usize>,
@@ -127,18 +149,34 @@ impl Arguments {
         }
         config.evaluator_split = self.split.clone().or(config.evaluator_split);
         self.lay_over(&mut config.arguments);
+        for (name, value) in self.adapter() {
+            adapter::set(config.adapter.get_or_insert_default(), name, value);
+        }
         Ok(config)
+    }
+
+    /// The flags about an adapter.
+    fn adapter(&self) -> impl Iterator<Item = (&'static str, Value)> {
+        let flags = [
+            ("rank", self.lora_rank.map(Value::from)),
+            ("alpha", self.lora_alpha.map(Value::from)),
+            ("dropout", self.lora_dropout.map(Value::from)),
+            ("target_modules", (!self.lora_target.is_empty()).then(|| json!(self.lora_target))),
+            ("merge", self.merge_adapter.then_some(Value::Bool(true))),
+        ];
+        flags.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
     /// The flags that are training arguments.
     fn lay_over(&self, arguments: &mut Map<String, Value>) {
-        let flags: [(&[&str], Option<Value>); 6] = [
+        let flags: [(&[&str], Option<Value>); 7] = [
             (&["num_train_epochs"], self.epochs.map(Value::from)),
             (&["max_steps"], self.max_steps.map(Value::from)),
             (&["per_device_train_batch_size", "per_device_eval_batch_size"], self.batch_size.map(Value::from)),
             (&["learning_rate"], self.learning_rate.map(Value::from)),
             (&["warmup_ratio"], self.warmup_ratio.map(Value::from)),
             (&["seed"], self.seed.map(Value::from)),
+            (&["gradient_checkpointing"], self.gradient_checkpointing.then_some(Value::Bool(true))),
         ];
         for (names, value) in flags {
             for (name, value) in names.iter().zip(value.iter().cycle()) {

@@ -1,4 +1,4 @@
-//! [`Reporter`]: what a run tells while it goes: a line on stderr, a metrics file, TensorBoard's events, a chart.
+//! [`Reporter`]: what a run tells while it goes: a line on stderr and a metrics file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
@@ -12,49 +12,37 @@ use st_train::{Result, TrainError};
 
 use crate::interrupt::Watch;
 use crate::render::Steps;
-use crate::report::{EventFile, loss_chart};
 
 /// Rows of the metrics file for the steps of a run, at most about.
 const MOST_ROWS: usize = 10_000;
-/// Names of files in the output folder.
-pub(super) const METRICS: &str = "metrics.jsonl";
-pub(super) const CHART: &str = "loss.png";
-pub(super) const EVENTS: &str = "runs";
+/// The metrics file in the output folder.
+const METRICS: &str = "metrics.jsonl";
 
 /// A callback of the trainer. Ctrl-C makes it save a checkpoint and end the run.
 #[derive(Debug)]
 pub(super) struct Reporter {
     folder: PathBuf,
-    tensorboard: bool,
     watch: Watch,
     /// Set when Ctrl-C ended the run.
     interrupted: Arc<AtomicBool>,
     steps: Steps,
     metrics: Option<File>,
-    events: Option<EventFile>,
     /// Steps whose losses make one row, and their sum so far.
     every: usize,
     sum: (f64, usize),
-    /// Points of the chart.
-    training: Vec<(f64, f64)>,
-    evaluation: Vec<(f64, f64)>,
 }
 
 impl Reporter {
     /// Reports into a folder. `interrupted` becomes true when Ctrl-C ended the run.
-    pub(super) fn new(folder: &Path, tensorboard: bool, quiet: bool, interrupted: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(folder: &Path, quiet: bool, interrupted: Arc<AtomicBool>) -> Self {
         Self {
             folder: folder.to_owned(),
-            tensorboard,
             watch: Watch::begin(),
             interrupted,
             steps: Steps::new(quiet),
             metrics: None,
-            events: None,
             every: 1,
             sum: (0.0, 0),
-            training: Vec::new(),
-            evaluation: Vec::new(),
         }
     }
 
@@ -69,7 +57,6 @@ impl Reporter {
                 // A last line that was cut off when the run was killed is no row.
                 let Ok(row) = serde_json::from_str::<Value>(&line) else { continue };
                 if row["step"].as_u64().is_some_and(|at| at <= step as u64) {
-                    self.remember(&row);
                     kept.push(line);
                 }
             }
@@ -78,61 +65,19 @@ impl Reporter {
         fs::write(&aside, kept.iter().map(|line| format!("{line}\n")).collect::<String>())?;
         fs::rename(&aside, &path)?;
         self.metrics = Some(OpenOptions::new().append(true).open(&path)?);
-        if self.tensorboard {
-            self.events = Some(EventFile::create(&self.folder.join(EVENTS))?);
-        }
         Ok(())
     }
 
-    /// Takes a row of the metrics file into the chart.
-    fn remember(&mut self, row: &Value) {
-        let Some(step) = row["step"].as_f64() else { return };
-        if let Some(loss) = row["loss"].as_f64() {
-            self.training.push((step, loss));
-        }
-        if let Some(loss) = row["eval_loss"].as_f64() {
-            self.evaluation.push((step, loss));
-        }
-    }
-
-    fn row(&mut self, row: &Value) -> io::Result<()> {
-        self.remember(row);
-        match &mut self.metrics {
+    fn row(&mut self, row: &Value) -> Result<()> {
+        let written = match &mut self.metrics {
             Some(file) => file.write_all(format!("{row}\n").as_bytes()),
             None => Ok(()),
-        }
+        };
+        written.map_err(|error| self.failed(error))
     }
 
-    fn scalars(&mut self, step: usize, values: &Map<String, Value>) -> io::Result<()> {
-        let Some(events) = &mut self.events else { return Ok(()) };
-        let scalars: Vec<(String, f32)> = values
-            .iter()
-            .filter_map(|(name, value)| {
-                let tag = match name.strip_prefix("eval_") {
-                    Some(name) => format!("eval/{name}"),
-                    None => format!("train/{name}"),
-                };
-                Some((tag, value.as_f64()? as f32))
-            })
-            .collect();
-        events.scalars(step as u64, &scalars)?;
-        events.flush()
-    }
-
-    fn chart(&self) -> io::Result<()> {
-        let mut curves = vec![("training loss", self.training.as_slice())];
-        if !self.evaluation.is_empty() {
-            curves.push(("evaluation loss", &self.evaluation));
-        }
-        let path = self.folder.join(CHART);
-        let aside = path.with_extension("png.new");
-        fs::write(&aside, loss_chart(&curves)?)?;
-        fs::rename(&aside, &path)
-    }
-
-    fn failed(&self, file: &str) -> impl FnOnce(io::Error) -> TrainError {
-        let path = self.folder.join(file);
-        move |source| TrainError::File { action: "writing", path, source }
+    fn failed(&self, source: io::Error) -> TrainError {
+        TrainError::File { action: "writing", path: self.folder.join(METRICS), source }
     }
 }
 
@@ -144,7 +89,7 @@ impl Callback for Reporter {
     fn on_train_begin(&mut self, event: &mut Event<'_>) -> Result<()> {
         self.every = event.state.max_steps.div_ceil(MOST_ROWS).max(1);
         self.steps.begin(event.state.max_steps, event.state.global_step);
-        self.open(event.state.global_step).map_err(self.failed(METRICS))
+        self.open(event.state.global_step).map_err(|error| self.failed(error))
     }
 
     fn on_step_end(&mut self, event: &mut Event<'_>) -> Result<()> {
@@ -162,7 +107,7 @@ impl Callback for Reporter {
             if let Some(norm) = event.gradient_norm {
                 row["grad_norm"] = norm.into();
             }
-            self.row(&row).map_err(self.failed(METRICS))?;
+            self.row(&row)?;
         }
         if self.watch.is_requested() {
             self.interrupted.store(true, Ordering::SeqCst);
@@ -176,7 +121,7 @@ impl Callback for Reporter {
         if logs.contains_key("loss") {
             self.steps.log(event.state.global_step, event.state.max_steps, logs, &event.speed);
         }
-        self.scalars(event.state.global_step, logs).map_err(self.failed(EVENTS))
+        Ok(())
     }
 
     fn on_evaluate(&mut self, event: &mut Event<'_>, metrics: &Map<String, Value>) -> Result<()> {
@@ -184,15 +129,11 @@ impl Callback for Reporter {
         let mut row = Map::new();
         row.insert("step".into(), event.state.global_step.into());
         row.extend(metrics.iter().map(|(name, value)| (name.clone(), value.clone())));
-        self.row(&Value::Object(row)).map_err(self.failed(METRICS))
-    }
-
-    fn on_save(&mut self, _: &mut Event<'_>, _: &Path) -> Result<()> {
-        self.chart().map_err(self.failed(CHART))
+        self.row(&Value::Object(row))
     }
 
     fn on_train_end(&mut self, _: &mut Event<'_>) -> Result<()> {
         self.steps.clear();
-        self.chart().map_err(self.failed(CHART))
+        Ok(())
     }
 }

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sentence_transformers::hub::Source;
 use sentence_transformers::{LoadOptions, SentenceTransformer};
 use serde_json::{Map, Value, json};
+use st_train::callbacks::{LossChart, TensorBoard};
 use st_train::data::Datasets;
 use st_train::model::{EmbeddingModel, TrainableModel, TrainingOptions};
 use st_train::{Objective, TrainOutcome, Trainer, TrainingArguments, last_checkpoint};
 
+use super::adapter::{AdapterPlan, refuse_untrained};
 use super::config::Config;
 use super::losses::{LossContext, build};
 use super::reporting::Reporter;
@@ -25,6 +27,11 @@ use crate::render::{Align, Downloads, Table, print};
 
 /// The folder of the trained model in the output folder.
 const FINAL: &str = "final";
+/// The folder of the trained model with its adapter in the weights.
+const MERGED: &str = "merged";
+/// The chart of the losses and the folder of TensorBoard's files, in the output folder.
+const CHART: &str = "loss.png";
+const EVENTS: &str = "runs";
 /// What a run came to, in the output folder.
 const SUMMARY: &str = "training.json";
 
@@ -40,9 +47,14 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
     let settings = training_arguments(&config, &output)?;
     check_place(&output, &settings)?;
     let evaluators = evaluators(&config)?;
+    let adapter = config.adapter.as_ref().map(AdapterPlan::read).transpose()?;
     let name = config.model.clone().unwrap_or_else(|| DEFAULT_MODEL.to_owned());
     let mut model = arguments.load(&name, config.max_seq_length, surroundings)?;
     describe(&config, &name, &mut model, arguments)?;
+    match &adapter {
+        Some(adapter) => adapter.attach(&mut model, &arguments.hub.options(), settings.seed)?,
+        None => refuse_untrained(&model)?,
+    }
     let mut model = TrainableModel::new(&model, TrainingOptions::new())?;
     freeze(&config.freeze.0, &mut model)?;
     let losses = losses(&config, &train, &model, &settings, &|name: &str| {
@@ -50,12 +62,18 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
         Ok(Arc::new(TrainableModel::new(&guide, TrainingOptions::new())?) as Arc<dyn EmbeddingModel>)
     })?;
     if arguments.dry_run {
-        return rehearse(&name, &settings, [Some(&train), eval.as_ref()], &losses);
+        let adapter = adapter.map(|adapter| adapter.described(model.library())).transpose()?;
+        return rehearse(&name, &settings, [Some(&train), eval.as_ref()], &losses, (&model, adapter));
     }
 
     let interrupted = Arc::new(AtomicBool::new(false));
-    let reporter = Reporter::new(&output, !arguments.no_tensorboard, surroundings.quiet, Arc::clone(&interrupted));
-    let mut trainer = Trainer::new(model, settings).train_dataset(train).callback(reporter);
+    let mut trainer = Trainer::new(model, settings)
+        .train_dataset(train)
+        .callback(Reporter::new(&output, surroundings.quiet, Arc::clone(&interrupted)))
+        .callback(LossChart::new(output.join(CHART)));
+    if !arguments.no_tensorboard {
+        trainer = trainer.callback(TensorBoard::new(output.join(EVENTS)));
+    }
     if let Some(eval) = eval {
         trainer = trainer.eval_dataset(eval);
     }
@@ -72,7 +90,14 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
     }
     let folder = output.join(FINAL);
     trainer.save_model(&folder)?;
-    let summary = summary(&name, &folder, &outcome, &trainer);
+    let mut summary = summary(&name, &folder, &outcome, &trainer);
+    if adapter.is_some_and(|adapter| adapter.merge) {
+        let folder = output.join(MERGED);
+        let mut model = trainer.sentence_transformer()?;
+        model.merge_adapters()?;
+        model.save_pretrained(&folder)?;
+        summary["merged"] = folder.display().to_string().into();
+    }
     write_whole(&output.join(SUMMARY), &format!("{summary:#}\n"))?;
     show(&summary, arguments.format)?;
     Ok(Exit::Done)
@@ -200,6 +225,7 @@ fn rehearse(
     settings: &TrainingArguments,
     [train, eval]: [Option<&Datasets>; 2],
     losses: &Losses,
+    (trained, adapter): (&TrainableModel, Option<Value>),
 ) -> Result<Exit> {
     let sources = |data: Option<&Datasets>| -> Vec<Value> {
         let all = data.map(Datasets::sources).unwrap_or_default();
@@ -212,13 +238,19 @@ fn rehearse(
         Losses::Single(one) => BTreeMap::from([("", loss(one.as_ref()))]),
         Losses::Named(all) => all.iter().map(|(name, one)| (name.as_str(), loss(one.as_ref()))).collect(),
     };
-    let value = json!({
+    let parameters = trained.parameters();
+    let count: usize = parameters.trainable().map(|parameter| parameter.variable().elem_count()).sum();
+    let mut value = json!({
         "model": name,
+        "parameters": { "trained": count, "all": parameters.elements() },
         "train_dataset": sources(train),
         "eval_dataset": sources(eval),
         "loss": losses.get("").cloned().unwrap_or_else(|| json!(losses)),
         "arguments": settings.changed()?,
     });
+    if let Some(adapter) = adapter {
+        value["adapter"] = adapter;
+    }
     print(&format!("{value:#}\n"))?;
     Ok(Exit::Done)
 }
@@ -248,6 +280,9 @@ fn show(summary: &Value, view: View) -> Result<()> {
     let number = |value: &Value| value.as_f64().map_or_else(|| value.to_string(), |number| format!("{number:.4}"));
     let text = summary["model"].as_str().unwrap_or_default();
     table.row(vec!["model".to_owned(), text.to_owned()]);
+    if let Some(merged) = summary["merged"].as_str() {
+        table.row(vec!["merged".to_owned(), merged.to_owned()]);
+    }
     table.row(vec!["steps".to_owned(), summary["steps"].to_string()]);
     table.row(vec!["training loss".to_owned(), number(&summary["training_loss"])]);
     for (name, value) in summary["evaluation"].as_object().into_iter().flatten() {

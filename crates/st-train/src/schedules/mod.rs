@@ -1,13 +1,19 @@
 //! Learning-rate schedules: [`SCHEDULES`] lists them all.
 //!
 //! A schedule gives, per step, the factor on the base learning rate. The names of the Hugging Face trainer
-//! (`lr_scheduler_type`) and of [`fit`](crate::fit) stand side by side; letter case does not matter.
+//! (`lr_scheduler_type`) and of [`fit`](crate::fit) stand side by side; letter case does not matter. One schedule goes by
+//! evaluations instead of steps: [`Plateau`].
+
+mod plateau;
 
 use std::f64::consts::PI;
 
 use serde_json::{Map, Value};
 
 use crate::{Result, TrainError};
+
+pub use plateau::Plateau;
+pub(crate) use plateau::PlateauState;
 
 /// A row of [`SCHEDULES`].
 ///
@@ -26,8 +32,23 @@ pub struct ScheduleKind {
     pub formula: &'static str,
     /// What `lr_scheduler_kwargs` may set.
     pub options: &'static [&'static str],
+    /// Whether the learning rate goes by the metric of evaluations, which [`Plateau`] does, and not by steps.
+    pub by_evaluation: bool,
+    /// Whether the learning rate rises at first where the arguments say so.
+    pub warms_up: bool,
     factor: fn(&Schedule, f64) -> f64,
 }
+
+/// A row as most are.
+const USUAL: ScheduleKind = ScheduleKind {
+    name: "",
+    fit_name: None,
+    formula: "",
+    options: &[],
+    by_evaluation: false,
+    warms_up: true,
+    factor: |_, _| 1.0,
+};
 
 /// Every schedule.
 pub const SCHEDULES: &[ScheduleKind] = &[
@@ -39,6 +60,7 @@ pub const SCHEDULES: &[ScheduleKind] = &[
         factor: |schedule, step| {
             schedule.warmed(step, |_| ((schedule.total - step) / (schedule.total - schedule.warmup).max(1.0)).max(0.0))
         },
+        ..USUAL
     },
     ScheduleKind {
         name: "cosine",
@@ -46,6 +68,7 @@ pub const SCHEDULES: &[ScheduleKind] = &[
         formula: "t<w: t/max(1,w); else max(0, ½(1+cos(2π·num_cycles·r))), num_cycles=½",
         options: &["num_cycles"],
         factor: |schedule, step| schedule.warmed(step, |progress| wave(schedule.number("num_cycles", 0.5), progress)),
+        ..USUAL
     },
     ScheduleKind {
         name: "cosine_with_restarts",
@@ -58,10 +81,10 @@ pub const SCHEDULES: &[ScheduleKind] = &[
                 if progress >= 1.0 { 0.0 } else { wave(0.5, cycle) }
             })
         },
+        ..USUAL
     },
     ScheduleKind {
         name: "polynomial",
-        fit_name: None,
         formula: "t<w: t/max(1,w); else from 1 to lr_end/lr as (1−r)^power, lr_end=1e-7, power=1",
         options: &["lr_end", "power"],
         factor: |schedule, step| {
@@ -74,18 +97,19 @@ pub const SCHEDULES: &[ScheduleKind] = &[
                 ((rate - end) * left.powf(schedule.number("power", 1.0)) + end) / rate
             })
         },
+        ..USUAL
     },
-    ScheduleKind { name: "constant", fit_name: Some("constantlr"), formula: "1", options: &[], factor: |_, _| 1.0 },
+    ScheduleKind { name: "constant", fit_name: Some("constantlr"), formula: "1", warms_up: false, ..USUAL },
     ScheduleKind {
         name: "constant_with_warmup",
         fit_name: Some("warmupconstant"),
         formula: "min(1, t/max(1,w))",
         options: &[],
         factor: |schedule, step| schedule.warmed(step, |_| 1.0),
+        ..USUAL
     },
     ScheduleKind {
         name: "inverse_sqrt",
-        fit_name: None,
         formula: "t<w: t/max(1,w); else 1/√((t+timescale−w)/timescale), timescale=w or 10000",
         options: &["timescale"],
         factor: |schedule, step| {
@@ -95,10 +119,10 @@ pub const SCHEDULES: &[ScheduleKind] = &[
                 1.0 / ((step + timescale - schedule.warmup) / timescale).sqrt()
             })
         },
+        ..USUAL
     },
     ScheduleKind {
         name: "cosine_with_min_lr",
-        fit_name: None,
         formula: "cosine, squeezed into [min, 1], min = min_lr_rate or min_lr/lr",
         options: &["num_cycles", "min_lr", "min_lr_rate"],
         factor: |schedule, step| {
@@ -108,10 +132,10 @@ pub const SCHEDULES: &[ScheduleKind] = &[
                 (factor * (1.0 - smallest) + smallest).max(0.0)
             })
         },
+        ..USUAL
     },
     ScheduleKind {
         name: "cosine_warmup_with_min_lr",
-        fit_name: None,
         formula: "as cosine_with_min_lr, a step ahead; the warm-up starts at warmup_lr_rate or 1/w",
         options: &["num_cycles", "min_lr", "min_lr_rate", "warmup_lr_rate"],
         factor: |schedule, step| {
@@ -127,13 +151,22 @@ pub const SCHEDULES: &[ScheduleKind] = &[
             let factor = 0.5 * (1.0 + (PI * schedule.number("num_cycles", 0.5) * 2.0 * progress).cos());
             (factor * (1.0 - smallest) + smallest).max(0.0)
         },
+        ..USUAL
     },
     ScheduleKind {
         name: "warmup_stable_decay",
-        fit_name: None,
         formula: "up over w steps, 1 for num_stable_steps, down over num_decay_steps; linear, cosine or 1-sqrt",
         options: &["num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"],
         factor: warmup_stable_decay,
+        ..USUAL
+    },
+    ScheduleKind {
+        name: "reduce_lr_on_plateau",
+        formula: "1 until the metric has not become better for more than `patience` evaluations, then times `factor`",
+        options: plateau::OPTIONS,
+        by_evaluation: true,
+        warms_up: false,
+        ..USUAL
     },
 ];
 
@@ -212,6 +245,10 @@ impl Schedule {
     /// For options that the schedule does not have or lacks, and values out of range.
     pub fn with_options(mut self, options: Map<String, Value>, learning_rate: f64) -> Result<Self> {
         let refuse = |message: String| Err(TrainError::option("lr_scheduler_kwargs", message));
+        if self.kind.by_evaluation {
+            Plateau::new(&options)?;
+            return Ok(Self { options, learning_rate, ..self });
+        }
         for (name, value) in &options {
             if !self.kind.options.contains(&name.as_str()) {
                 let known = self.kind.options.join("`, `");
@@ -257,6 +294,25 @@ impl Schedule {
         self.kind
     }
 
+    /// The schedule where nobody evaluates on its behalf.
+    pub(crate) fn by_step(self) -> Result<Self> {
+        if self.kind.by_evaluation {
+            return Err(TrainError::unsupported(
+                format!("the schedule '{}' goes by evaluations, which `fit` does not hand to it", self.kind.name),
+                "train with a Trainer and an eval_strategy, or take another schedule",
+            ));
+        }
+        Ok(self)
+    }
+
+    /// What lowers the learning rate after evaluations; `None` for schedules that go by steps.
+    ///
+    /// # Errors
+    /// As [`Plateau::new`].
+    pub fn plateau(&self) -> Result<Option<Plateau>> {
+        self.kind.by_evaluation.then(|| Plateau::new(&self.options)).transpose()
+    }
+
     /// The factor on the base learning rate at a step, counted from 0.
     #[must_use]
     pub fn factor(&self, step: usize) -> f64 {
@@ -297,7 +353,7 @@ mod tests {
 
     #[test]
     fn factors_are_those_of_the_original() {
-        let golden: Value = serde_json::from_str(include_str!("../fixtures/schedules.json")).unwrap();
+        let golden: Value = serde_json::from_str(include_str!("../../fixtures/schedules.json")).unwrap();
         let steps = golden["steps"].as_u64().unwrap() as usize;
         let cases = golden["cases"].as_array().unwrap();
         assert!(cases.len() > 60);
@@ -315,12 +371,23 @@ mod tests {
 
     #[test]
     fn every_schedule_has_a_golden() {
-        let golden: Value = serde_json::from_str(include_str!("../fixtures/schedules.json")).unwrap();
+        let golden: Value = serde_json::from_str(include_str!("../../fixtures/schedules.json")).unwrap();
         let named: Vec<String> =
             golden["cases"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap().to_lowercase()).collect();
-        for kind in SCHEDULES {
+        for kind in SCHEDULES.iter().filter(|kind| !kind.by_evaluation) {
             assert!(named.iter().any(|name| name == kind.name), "{}", kind.name);
             assert!(kind.fit_name.is_none_or(|fit| named.iter().any(|name| name == fit)), "{}", kind.name);
+        }
+    }
+
+    #[test]
+    fn the_trainers_names_are_all_there() {
+        let golden: Value = serde_json::from_str(include_str!("../../fixtures/schedules.json")).unwrap();
+        let names = golden["names"].as_array().unwrap();
+        assert!(names.len() >= 11);
+        for name in names {
+            let kind = Schedule::new(name.as_str().unwrap(), 0, 10).unwrap().kind();
+            assert_eq!(kind.by_evaluation, name == "reduce_lr_on_plateau");
         }
     }
 

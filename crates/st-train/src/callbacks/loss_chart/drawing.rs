@@ -1,4 +1,4 @@
-//! [`loss_chart`]: curves of losses over steps, as a PNG file.
+//! [`draw`]: curves of losses over steps, as a PNG file.
 
 use std::io;
 
@@ -18,10 +18,10 @@ const TICKS: i64 = 5;
 const COLOURS: [Colour; 4] = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [213, 94, 0]];
 
 /// A curve: its name and its points, (step, value).
-pub(crate) type Curve<'a> = (&'a str, &'a [(f64, f64)]);
+pub(super) type Curve<'a> = (&'a str, &'a [(f64, f64)]);
 
 /// A chart of curves. Points that are not finite are left out; without points the chart is empty.
-pub(crate) fn loss_chart(curves: &[Curve<'_>]) -> io::Result<Vec<u8>> {
+pub(super) fn draw(curves: &[Curve<'_>]) -> io::Result<Vec<u8>> {
     let mut image = Image::new(WIDTH as usize, HEIGHT as usize);
     let curves: Vec<(&str, Vec<(f64, f64)>)> = curves
         .iter()
@@ -124,9 +124,9 @@ mod tests {
     fn any_points_make_a_picture() {
         let falling: Vec<(f64, f64)> = (1..50).map(|step| (f64::from(step), 10.0 / f64::from(step))).collect();
         let odd = [(1.0, f64::NAN), (2.0, 1.0), (f64::INFINITY, 1.0)];
-        let plain = loss_chart(&[]).unwrap();
+        let plain = draw(&[]).unwrap();
         for points in [&falling[..], &odd, &falling[..1]] {
-            let chart = loss_chart(&[("training loss", points), ("evaluation loss", &[])]).unwrap();
+            let chart = draw(&[("training loss", points), ("evaluation loss", &[])]).unwrap();
             assert!(chart.starts_with(b"\x89PNG") && chart != plain);
         }
     }

@@ -20,14 +20,28 @@ const POLYNOMIAL: u32 = 0x82f6_3b78;
 const BUFFER: usize = 1 << 13;
 
 /// A file of events in the making. What was written is readable after each [`EventFile::flush`].
+///
+/// ```
+/// use st_train::callbacks::EventFile;
+///
+/// let folder = tempfile::tempdir()?;
+/// let mut events = EventFile::create(folder.path())?;
+/// events.scalars(1, &[("train/loss".to_owned(), 0.5)])?;
+/// events.flush()?;
+/// assert_eq!(std::fs::read_dir(folder.path())?.count(), 1);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct EventFile {
+pub struct EventFile {
     file: BufWriter<File>,
 }
 
 impl EventFile {
     /// Makes a new file in a folder, which is made too.
-    pub(crate) fn create(folder: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn create(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let now = now();
         let (seconds, process) = (now as u64, std::process::id());
@@ -50,7 +64,10 @@ impl EventFile {
     }
 
     /// Adds values of a step: tag and value.
-    pub(crate) fn scalars(&mut self, step: u64, values: &[(String, f32)]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn scalars(&mut self, step: u64, values: &[(String, f32)]) -> io::Result<()> {
         let mut summary = Vec::new();
         for (tag, value) in values {
             let mut entry = Vec::new();
@@ -64,7 +81,11 @@ impl EventFile {
         self.record(&event)
     }
 
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    /// Writes what waits in memory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
 
