@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use rayon::prelude::*;
+use st_native::training::{AdamStep, Compute};
 
 use crate::Result;
 
@@ -16,7 +17,8 @@ use super::{Optimizer, find};
 /// Numbers that a thread takes at once.
 const BLOCK: usize = 1 << 14;
 
-/// AdamW (Loshchilov & Hutter 2019), in PyTorch's order of operations.
+/// AdamW (Loshchilov & Hutter 2019), in PyTorch's order of operations. In 32 bits on a processor it is one pass of the
+/// engine's kernel over each parameter.
 ///
 /// With gradient g, rate η, decay λ, step t: p ← p·(1−ηλ); m ← m + (g−m)·(1−β₁); v ← β₂v + (1−β₂)g²;
 /// p ← p − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε).
@@ -41,6 +43,7 @@ pub struct AdamW {
     beta2: f64,
     epsilon: f64,
     memory: HashMap<String, Memory>,
+    compute: Compute,
 }
 
 /// What is remembered of a parameter.
@@ -67,38 +70,45 @@ enum Moments {
     },
 }
 
-/// The numbers of one step.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    gradient_factor: f64,
-    kept: f64,
-    mean_share: f64,
-    square_kept: f64,
-    square_share: f64,
-    size: f64,
-    correction: f64,
-    epsilon: f64,
-}
-
 impl AdamW {
     /// An optimizer of these groups.
     #[must_use]
     pub fn new(groups: Vec<ParameterGroup>, beta1: f64, beta2: f64, epsilon: f64) -> Self {
-        Self { groups, beta1, beta2, epsilon, memory: HashMap::new() }
+        Self { groups, beta1, beta2, epsilon, memory: HashMap::new(), compute: Compute::detect() }
     }
 
-    fn numbers(&self, group: &ParameterGroup, steps: u64, factor: f64, gradient_factor: f64) -> Step {
-        let rate = group.learning_rate * factor;
-        let power = i32::try_from(steps).unwrap_or(i32::MAX);
-        Step {
-            gradient_factor,
-            kept: 1.0 - rate * group.weight_decay,
-            mean_share: 1.0 - self.beta1,
-            square_kept: self.beta2,
-            square_share: 1.0 - self.beta2,
-            size: rate / (1.0 - self.beta1.powi(power)),
-            correction: (1.0 - self.beta2.powi(power)).sqrt(),
+    fn numbers(&self, group: &ParameterGroup, number: u64, factor: f64, gradient_factor: f64) -> AdamStep {
+        AdamStep {
+            learning_rate: group.learning_rate * factor,
+            beta1: self.beta1,
+            beta2: self.beta2,
             epsilon: self.epsilon,
+            weight_decay: group.weight_decay,
+            number,
+            gradient_factor,
+        }
+    }
+}
+
+/// What a step multiplies and divides by.
+#[derive(Debug, Clone, Copy)]
+struct Factors {
+    kept: f64,
+    mean_share: f64,
+    square_share: f64,
+    size: f64,
+    correction: f64,
+}
+
+impl Factors {
+    fn of(step: &AdamStep) -> Self {
+        let power = i32::try_from(step.number).unwrap_or(i32::MAX);
+        Self {
+            kept: 1.0 - step.learning_rate * step.weight_decay,
+            mean_share: 1.0 - step.beta1,
+            square_share: 1.0 - step.beta2,
+            size: step.learning_rate / (1.0 - step.beta1.powi(power)),
+            correction: (1.0 - step.beta2.powi(power)).sqrt(),
         }
     }
 }
@@ -127,7 +137,7 @@ impl Optimizer for AdamW {
                 };
                 memory.steps += 1;
                 let step = self.numbers(group, memory.steps, factor, gradients.factor());
-                memory.moments.apply(variable, gradient, step)
+                memory.moments.apply(variable, gradient, &step, &self.compute)
             })
         });
         self.memory = memory;
@@ -202,12 +212,12 @@ impl Moments {
         Ok(())
     }
 
-    fn apply(&mut self, variable: &Var, gradient: &Tensor, step: Step) -> Result<()> {
+    fn apply(&mut self, variable: &Var, gradient: &Tensor, step: &AdamStep, compute: &Compute) -> Result<()> {
         match self {
             Self::Single { mean, square } if in_place::is_plain(variable, gradient) => {
                 in_place::update(variable, gradient, |numbers| {
                     if let Numbers::Single(parameter, gradient) = numbers {
-                        pass(parameter, gradient, mean, square, step);
+                        compute.adam(step, parameter, gradient, mean, square);
                     }
                 })
             }
@@ -239,70 +249,31 @@ fn composed(
     gradient: &Tensor,
     mean: &Tensor,
     square: &Tensor,
-    step: Step,
+    step: &AdamStep,
 ) -> candle_core::Result<(Tensor, Tensor, Tensor)> {
+    let factors = Factors::of(step);
     let parameter = variable.as_detached_tensor().to_dtype(mean.dtype())?;
     let gradient = (gradient.to_dtype(mean.dtype())? * step.gradient_factor)?;
-    let parameter = (parameter * step.kept)?;
-    let mean = (mean + ((&gradient - mean)? * step.mean_share)?)?;
-    let square = ((square * step.square_kept)? + (gradient.sqr()? * step.square_share)?)?;
-    let divisor = ((square.sqrt()? / step.correction)? + step.epsilon)?;
-    let parameter = (parameter - (mean.div(&divisor)? * step.size)?)?;
+    let parameter = (parameter * factors.kept)?;
+    let mean = (mean + ((&gradient - mean)? * factors.mean_share)?)?;
+    let square = ((square * step.beta2)? + (gradient.sqr()? * factors.square_share)?)?;
+    let divisor = ((square.sqrt()? / factors.correction)? + step.epsilon)?;
+    let parameter = (parameter - (mean.div(&divisor)? * factors.size)?)?;
     Ok((parameter, mean, square))
 }
 
-/// A type of numbers.
-trait Number: Copy + Send + Sync {
-    fn narrow(number: f64) -> Self;
-    /// One number of each kind.
-    fn update(parameter: &mut Self, gradient: Self, mean: &mut Self, square: &mut Self, step: &[Self; 8]);
-}
-
-/// Writes the update once for both types.
-macro_rules! number {
-    ($number:ty, $narrow:expr) => {
-        impl Number for $number {
-            fn narrow(number: f64) -> Self {
-                $narrow(number)
-            }
-
-            #[inline]
-            fn update(parameter: &mut Self, gradient: Self, mean: &mut Self, square: &mut Self, step: &[Self; 8]) {
-                let [factor, kept, share, square_kept, square_share, size, correction, epsilon] = *step;
-                let gradient = gradient * factor;
-                *mean += (gradient - *mean) * share;
-                *square = *square * square_kept + square_share * gradient * gradient;
-                *parameter = *parameter * kept - size * (*mean / (square.sqrt() / correction + epsilon));
-            }
-        }
-    };
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "float32 is what is asked for")]
-fn to_single(number: f64) -> f32 {
-    number as f32
-}
-
-number!(f32, to_single);
-number!(f64, std::convert::identity);
-
-fn pass<T: Number>(parameter: &mut [T], gradient: &[T], mean: &mut [T], square: &mut [T], step: Step) {
-    let numbers = [
-        step.gradient_factor,
-        step.kept,
-        step.mean_share,
-        step.square_kept,
-        step.square_share,
-        step.size,
-        step.correction,
-        step.epsilon,
-    ]
-    .map(T::narrow);
+/// The same in 64 bits on a processor.
+fn pass(parameter: &mut [f64], gradient: &[f64], mean: &mut [f64], square: &mut [f64], step: &AdamStep) {
+    let factors = Factors::of(step);
     let blocks = parameter.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK));
     let blocks = blocks.zip(mean.par_chunks_mut(BLOCK).zip(square.par_chunks_mut(BLOCK)));
     blocks.for_each(|((parameter, gradient), (mean, square))| {
         for (((parameter, &gradient), mean), square) in parameter.iter_mut().zip(gradient).zip(mean).zip(square) {
-            T::update(parameter, gradient, mean, square, &numbers);
+            let gradient = gradient * step.gradient_factor;
+            *mean += (gradient - *mean) * factors.mean_share;
+            *square = *square * step.beta2 + factors.square_share * gradient * gradient;
+            let divisor = square.sqrt() / factors.correction + step.epsilon;
+            *parameter = *parameter * factors.kept - factors.size * (*mean / divisor);
         }
     });
 }

@@ -1,9 +1,11 @@
 //! [`Gradients`]: sums of gradients over the mini-batches of a step.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use candle_core::backprop::GradStore;
 use candle_core::{CpuStorage, DType, Device, Storage, Tensor, TensorId, Var};
+use st_native::training::Compute;
 
 use crate::Result;
 
@@ -124,8 +126,8 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     if let (Storage::Cpu(storage), Some((start, end))) = (&*storage, layout.contiguous_offsets()) {
         // Blocks keep one order of summation whatever the number of threads.
         match storage {
-            CpuStorage::F32(numbers) => return Ok(blocks(&numbers[start..end], |&number| f64::from(number).powi(2))),
-            CpuStorage::F64(numbers) => return Ok(blocks(&numbers[start..end], |&number| number.powi(2))),
+            CpuStorage::F32(numbers) => return Ok(compute().sum_of_squares(&numbers[start..end])),
+            CpuStorage::F64(numbers) => return Ok(blocks(&numbers[start..end])),
             _ => {}
         }
     }
@@ -135,14 +137,21 @@ fn sum_of_squares(tensor: &Tensor) -> Result<f64> {
     Ok(sum.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_scalar()?)
 }
 
-fn blocks<T: Sync>(numbers: &[T], square: impl Fn(&T) -> f64 + Sync) -> f64 {
+/// The engine's kernels.
+fn compute() -> &'static Compute {
+    static COMPUTE: OnceLock<Compute> = OnceLock::new();
+    COMPUTE.get_or_init(Compute::detect)
+}
+
+fn blocks(numbers: &[f64]) -> f64 {
+    let square = |number: &f64| number.powi(2);
     use rayon::prelude::*;
     let parts: Vec<f64> = numbers
         .par_chunks(1 << 14)
         .map(|block| {
             let mut lanes = [0.0; 8];
             let whole = block.chunks_exact(8);
-            let rest: f64 = whole.remainder().iter().map(&square).sum();
+            let rest: f64 = whole.remainder().iter().map(square).sum();
             for eight in whole {
                 lanes.iter_mut().zip(eight).for_each(|(lane, number)| *lane += square(number));
             }
