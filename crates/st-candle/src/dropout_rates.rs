@@ -92,6 +92,8 @@ const RATES: &[(&str, Rates)] = &[
     ("mistral", DECODER),
     ("llama", DECODER),
     ("gemma3_text", DECODER),
+    ("clip_text_model", DECODER),
+    ("clip_vision_model", DECODER),
 ];
 
 impl DropoutRates {

@@ -1,7 +1,7 @@
 //! From token ids to the first hidden state.
 
-use candle_core::Tensor;
-use st_encoder::{Batch, EncoderError, PositionSpec, Slot};
+use candle_core::{Device, Tensor};
+use st_encoder::{Batch, EncoderError, PatchSpec, PositionSpec, Slot};
 
 use crate::error::failed;
 use crate::network::{Context, DropoutPlace, Network};
@@ -13,7 +13,10 @@ impl Network {
         let spec = &self.spec.embeddings;
         let ids = |numbers: Vec<u32>| Tensor::from_vec(numbers, batch.tokens(), &self.device).map_err(failed);
         let rows = |slot, numbers| self.rows(slot, &ids(numbers)?, context);
-        let mut embedded = rows(Slot::WordEmbedding, batch.ids().to_vec())?;
+        let mut embedded = match spec.patches {
+            None => rows(Slot::WordEmbedding, batch.ids().to_vec())?,
+            Some(patches) => self.embed_patches(batch, patches, context)?,
+        };
         if let Some(scale) = spec.scale {
             embedded = (embedded * f64::from(scale)).map_err(failed)?;
         }
@@ -39,6 +42,27 @@ impl Network {
             embedded = self.linear(&embedded, Slot::EmbeddingProjection, context)?;
         }
         Ok(embedded)
+    }
+
+    /// The patches of images, mapped, each image's after the class vector.
+    fn embed_patches(&self, batch: &Batch, patches: PatchSpec, context: &Context) -> Result<Tensor, EncoderError> {
+        let numbers = batch.patches(0..batch.len()).unwrap_or_default();
+        let count = batch.tokens() - batch.len();
+        let weight = self.parameters.tensor(Slot::PatchProjection, context.gradients)?;
+        let class = self.parameters.tensor(Slot::ClassEmbedding, context.gradients)?;
+        let compute = || -> candle_core::Result<Tensor> {
+            let numbers = Tensor::from_slice(numbers, (count, patches.numbers()), &Device::Cpu)?;
+            let numbers = numbers.to_dtype(self.dtype)?.to_device(&self.device)?;
+            let mapped = ops::linear(&numbers, &weight.flatten_from(1)?, None)?;
+            let class = class.unsqueeze(0)?;
+            let mut rows = Vec::with_capacity(2 * batch.len());
+            for (image, length) in batch.lengths().enumerate() {
+                rows.push(class.clone());
+                rows.push(mapped.narrow(0, batch.offsets()[image] - image, length - 1)?);
+            }
+            Tensor::cat(&rows, 0)
+        };
+        compute().map_err(failed)
     }
 }
 

@@ -324,6 +324,7 @@ impl EncoderGraph {
     pub fn forward(&self, batch: &Batch, pass: &GraphPass) -> Result<GraphOutput, EncoderError> {
         let network = &self.network;
         let spec = &network.spec;
+        batch.validate_kind(spec.embeddings.patches)?;
         batch.validate(spec.embeddings.vocabulary, spec.embeddings.token_types, spec.max_sequence)?;
         let offsets: Arc<[usize]> = batch.offsets().into();
         if batch.tokens() == 0 {

@@ -11,11 +11,17 @@ use described::{Described, Output};
 use reference::Reference;
 use st_candle::{EncoderGraph, GraphPass};
 use st_encoder::architectures::{ARCHITECTURES, describe};
-use st_encoder::{AttentionPosition, Backend, Batch, EncoderFiles, EncoderOptions, Pass, Slot, TensorSource, Weights};
+use st_encoder::{
+    AttentionPosition, Backend, Batch, EncoderFiles, EncoderOptions, EncoderSpec, Pass, Slot, TensorSource, Weights,
+};
 use st_native::NativeBackend;
 
 /// Sequences of all kinds: of one token, longer than every window and bucket, of equal length, with padding ids inside.
-fn batch(token_types: usize) -> Batch {
+fn batch(spec: &EncoderSpec) -> Batch {
+    if let Some(images) = described::images(spec, &[1, 16, 7, 0, 16]) {
+        return images;
+    }
+    let token_types = spec.embeddings.token_types;
     let mut batch = Batch::new();
     for (length, seed) in [(1, 3), (30, 5), (7, 11), (0, 0), (30, 13), (2, 17)] {
         let ids: Vec<u32> = (0..length).map(|place| (place * seed + seed) % 60).collect();
@@ -59,14 +65,17 @@ fn in_64_bits_the_graph_is_the_reference() {
             let rows = source.rows.unwrap_or(0..shape[0]);
             Some(numbers[rows.start * row..rows.end * row].to_vec())
         };
-        let reference = Reference { spec: &spec, numbers: &numbers };
-        let batch = batch(spec.embeddings.token_types);
+        let batch = batch(&spec);
         let output = graph.forward(&batch, &GraphPass::inference()).unwrap();
         let mut largest = 0f64;
         for sequence in (0..batch.len()).filter(|&sequence| !batch.sequence(sequence).is_empty()) {
             let range = batch.offsets()[sequence]..batch.offsets()[sequence + 1];
             let types = batch.type_ids().map_or(vec![0; range.len()], |types| types[range].to_vec());
             let whole = |ids: &[u32]| ids.iter().map(|&id| id as usize).collect::<Vec<_>>();
+            let wide = |patch: &[f32]| patch.iter().map(|&number| f64::from(number)).collect();
+            let patches = batch.patches(sequence..sequence + 1).zip(batch.patch_width());
+            let patches = patches.map(|(numbers, width)| numbers.chunks(width).map(wide).collect());
+            let reference = Reference { spec: &spec, numbers: &numbers, patches };
             let expected = reference.run(&whole(batch.sequence(sequence)), &whole(&types));
             let found = output.sequence(sequence).unwrap().to_vec2().unwrap();
             largest = largest.max(largest_difference(&found, &expected));
@@ -80,10 +89,13 @@ fn in_64_bits_the_graph_is_the_reference() {
 fn the_graph_computes_what_transformers_computes() {
     let mut compared = 0;
     for model in described::all() {
-        let Some(Output { ids, types, rows }) = model.output() else { continue };
+        let Some(Output { ids, types, pixels, rows }) = model.output() else { continue };
         let (_folder, _files, graph) = graph(&model, true);
         let mut batch = Batch::new();
-        batch.push_with_types(&ids, &types).unwrap();
+        match (graph.spec().embeddings.patches, pixels) {
+            (Some(patches), Some(side)) => batch = described::whole_image(patches, side),
+            _ => batch.push_with_types(&ids, &types).unwrap(),
+        }
         let found = graph.forward(&batch, &GraphPass::inference()).unwrap().tokens.to_vec2::<f64>().unwrap();
         for (row, expected) in rows {
             let largest = largest_difference(&found[row..=row], &[expected]);
@@ -92,7 +104,7 @@ fn the_graph_computes_what_transformers_computes() {
         }
         compared += 1;
     }
-    assert_eq!(compared, 23);
+    assert_eq!(compared, 32);
 }
 
 #[test]
@@ -107,7 +119,7 @@ fn in_32_bits_the_graph_agrees_with_the_native_engine() {
             continue;
         }
         let native = NativeBackend::new().load(&files, &EncoderOptions::new()).unwrap();
-        let batch = batch(graph.spec().embeddings.token_types);
+        let batch = batch(graph.spec());
         let expected = native.forward(&batch, &Pass { layers: true, ..Pass::default() }).unwrap();
         let pass = GraphPass { layers: true, ..GraphPass::inference() };
         let output = graph.forward(&batch, &pass).unwrap();

@@ -16,6 +16,11 @@ fn batch() -> Batch {
     Batch::from_sequences(sequences.iter().map(Vec::as_slice))
 }
 
+/// What a network reads: the batch, or images.
+fn batch_of(graph: &EncoderGraph) -> Batch {
+    described::images(graph.spec(), &[8, 0, 13, 1, 8]).unwrap_or_else(batch)
+}
+
 fn graph(model: &Described) -> EncoderGraph {
     let folder = tempfile::tempdir().unwrap();
     model.write(folder.path(), true);
@@ -24,7 +29,7 @@ fn graph(model: &Described) -> EncoderGraph {
 
 /// A scalar that every component of a network's output enters with a factor of its own.
 fn scalar(graph: &EncoderGraph, pass: &GraphPass) -> Tensor {
-    let tokens = graph.forward(&batch(), pass).unwrap().tokens;
+    let tokens = graph.forward(&batch_of(graph), pass).unwrap().tokens;
     let count = tokens.elem_count();
     let factors: Vec<f64> = (0..count).map(|index| (index as f64 * 0.37).sin()).collect();
     let factors = Tensor::from_vec(factors, tokens.shape(), &Device::Cpu).unwrap();

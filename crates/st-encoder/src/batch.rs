@@ -1,11 +1,15 @@
 //! [`Batch`]: token ids of several texts, ragged.
 
-use crate::EncoderError;
+use std::ops::Range;
+
+use crate::{EncoderError, PatchSpec};
 
 /// Token ids of several sequences, one after the other, without padding.
 ///
 /// Sequences keep the order in which they were pushed. A sequence may be empty. Token type ids (BERT's segment ids) are
 /// stored only once a sequence has any that is not zero.
+///
+/// Networks that read images take batches of patches ([`Batch::push_patches`]): every id is 0, and numbers stand beside them.
 ///
 /// ```
 /// use st_encoder::Batch;
@@ -14,11 +18,20 @@ use crate::EncoderError;
 /// assert_eq!(batch.offsets(), &[0, 3, 5]);
 /// assert_eq!(batch.longest(), 3);
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     ids: Vec<u32>,
     type_ids: Option<Vec<u32>>,
     offsets: Vec<usize>,
+    patches: Option<Patches>,
+}
+
+/// The numbers of all patches of a batch.
+#[derive(Debug, Clone, PartialEq)]
+struct Patches {
+    numbers: Vec<f32>,
+    /// Numbers of one patch.
+    width: usize,
 }
 
 impl Default for Batch {
@@ -31,7 +44,7 @@ impl Batch {
     /// A batch of no sequences.
     #[must_use]
     pub fn new() -> Self {
-        Self { ids: Vec::new(), type_ids: None, offsets: vec![0] }
+        Self { ids: Vec::new(), type_ids: None, offsets: vec![0], patches: None }
     }
 
     /// A batch with room for `sequences` sequences of `tokens` tokens in all.
@@ -39,7 +52,7 @@ impl Batch {
     pub fn with_capacity(sequences: usize, tokens: usize) -> Self {
         let mut offsets = Vec::with_capacity(sequences + 1);
         offsets.push(0);
-        Self { ids: Vec::with_capacity(tokens), type_ids: None, offsets }
+        Self { ids: Vec::with_capacity(tokens), type_ids: None, offsets, patches: None }
     }
 
     /// A batch of the given sequences, all of token type 0.
@@ -79,6 +92,53 @@ impl Batch {
         Ok(())
     }
 
+    /// Appends an image as its patches of `width` numbers each: a sequence of one row more than there are patches, because the
+    /// network puts a class vector before them.
+    ///
+    /// ```
+    /// let mut batch = st_encoder::Batch::new();
+    /// batch.push_patches(&[0.5; 12], 3)?;
+    /// assert_eq!((batch.tokens(), batch.patches(0..1).map(<[f32]>::len)), (5, Some(12)));
+    /// # Ok::<(), st_encoder::EncoderError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`EncoderError::Batch`] when the numbers are no whole patches, are not finite, or the batch holds texts or patches of
+    /// another width.
+    pub fn push_patches(&mut self, numbers: &[f32], width: usize) -> Result<(), EncoderError> {
+        if numbers.len().checked_rem(width) != Some(0) {
+            return Err(EncoderError::Batch(format!("{} numbers are no patches of {width}", numbers.len())));
+        }
+        if numbers.iter().any(|number| !number.is_finite()) {
+            return Err(EncoderError::Batch("the patches hold a number that is not finite".into()));
+        }
+        let held = match &mut self.patches {
+            Some(patches) if patches.width == width => patches,
+            patches @ None if self.offsets.len() == 1 => patches.insert(Patches { numbers: Vec::new(), width }),
+            _ => return Err(EncoderError::Batch("texts, or patches of two widths, do not fit into one batch".into())),
+        };
+        held.numbers.extend_from_slice(numbers);
+        self.ids.resize(self.ids.len() + 1 + numbers.len() / width, 0);
+        self.offsets.push(self.ids.len());
+        Ok(())
+    }
+
+    /// Numbers of one patch; `None` for a batch of texts.
+    #[must_use]
+    pub fn patch_width(&self) -> Option<usize> {
+        self.patches.as_ref().map(|patches| patches.width)
+    }
+
+    /// The numbers of the patches of some sequences, one patch after the other; `None` for a batch of texts and for
+    /// sequences that are not there.
+    #[must_use]
+    pub fn patches(&self, sequences: Range<usize>) -> Option<&[f32]> {
+        let patches = self.patches.as_ref()?;
+        // Each sequence has one row more than patches.
+        let place = |sequence: usize| Some((self.offsets.get(sequence)? - sequence) * patches.width);
+        patches.numbers.get(place(sequences.start)?..place(sequences.end)?)
+    }
+
     /// Makes every token one of type 0, for an encoder without token types.
     pub fn clear_types(&mut self) {
         self.type_ids = None;
@@ -88,6 +148,7 @@ impl Batch {
     pub fn clear(&mut self) {
         self.ids.clear();
         self.type_ids = None;
+        self.patches = None;
         self.offsets.truncate(1);
     }
 
@@ -147,6 +208,23 @@ impl Batch {
         self.lengths().max().unwrap_or(0)
     }
 
+    /// Checks that the batch holds what a network reads: texts, or patches of its size.
+    ///
+    /// # Errors
+    /// [`EncoderError::Batch`].
+    pub fn validate_kind(&self, patches: Option<PatchSpec>) -> Result<(), EncoderError> {
+        let expected = patches.map(PatchSpec::numbers);
+        let patches = self.patches.as_ref();
+        let whole = patches.is_none_or(|held| held.numbers.len() == (self.tokens() - self.len()) * held.width);
+        if self.is_empty() || self.patch_width() == expected && whole {
+            return Ok(());
+        }
+        let kind = |width: Option<usize>| width.map_or("texts".into(), |width| format!("patches of {width} numbers"));
+        let held = if whole { kind(self.patch_width()) } else { "texts among patches".into() };
+        let read = kind(expected);
+        Err(EncoderError::Batch(format!("the batch holds {held}, but the network reads {read}")))
+    }
+
     /// Checks every id against the vocabulary and every length against the positions that an encoder has.
     ///
     /// # Errors
@@ -202,6 +280,26 @@ mod tests {
         assert!(batch.validate(10, 1, Some(3)).is_ok());
         assert!(matches!(batch.validate(9, 1, None), Err(EncoderError::TokenOutOfRange { sequence: 1, id: 9, .. })));
         assert!(matches!(batch.validate(10, 1, Some(2)), Err(EncoderError::SequenceTooLong { sequence: 1, .. })));
+    }
+
+    #[test]
+    fn patches_are_kept_apart_from_texts() {
+        let mut batch = Batch::new();
+        batch.push_patches(&[1.0; 4], 2).unwrap();
+        batch.push_patches(&[2.0; 6], 2).unwrap();
+        assert_eq!((batch.offsets(), batch.ids()), (&[0, 3, 7][..], &[0; 7][..]));
+        assert_eq!((batch.patches(1..2), batch.patches(0..1)), (Some(&[2.0; 6][..]), Some(&[1.0; 4][..])));
+        assert_eq!(batch.patches(0..3), None);
+        for (numbers, width) in [(&[0.0; 3][..], 2), (&[0.0; 3], 3), (&[f32::NAN; 2], 2), (&[], 0)] {
+            assert!(matches!(batch.push_patches(numbers, width), Err(EncoderError::Batch(_))), "{numbers:?}, {width}");
+        }
+        assert!(batch.validate_kind(Some(PatchSpec { channels: 2, size: 1 })).is_ok());
+        let error = batch.validate_kind(None).unwrap_err();
+        assert!(error.to_string().contains("the batch holds patches of 2 numbers, but the network reads texts"));
+        let mut texts = Batch::from_sequences([&[1u32][..]]);
+        assert!(texts.push_patches(&[0.0; 2], 2).is_err() && texts.validate_kind(None).is_ok());
+        batch.clear();
+        assert_eq!((batch.patch_width(), batch.patches(0..0)), (None, None));
     }
 
     #[test]

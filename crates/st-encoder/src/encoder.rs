@@ -71,6 +71,14 @@ impl EncoderFiles {
         Ok(Self { folder, config, held: None, overlay: None })
     }
 
+    /// The same folder and weights with another configuration: that of a part of the network, when one checkpoint holds
+    /// several (CLIP's text and image encoders).
+    #[must_use]
+    pub fn with_config(mut self, config: serde_json::Value) -> Self {
+        self.config = config;
+        self
+    }
+
     /// Takes the bytes of a safetensors file as the weights, instead of what the folder holds: those of a model in
     /// training, or with adapters merged into them.
     #[must_use]
@@ -145,7 +153,7 @@ impl EncoderFiles {
 }
 
 /// How an encoder is loaded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct EncoderOptions {
     /// In what form the weights are kept in memory.

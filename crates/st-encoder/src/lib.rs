@@ -46,7 +46,7 @@ pub use rotary::{RotaryScaling, rotary_wave_numbers};
 pub use slot::{LayerSlot, Part, Slot, TensorSource};
 pub use spec::{
     Activation, AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderSpec, FeedForwardSpec,
-    LayerSpec, NormKind, NormPlacement, NormSpec, PositionSpec,
+    LayerSpec, NormKind, NormPlacement, NormSpec, PatchSpec, PositionSpec,
 };
 pub use token_embeddings::TokenEmbeddings;
 pub use weights::{DataType, RawTensor, Tensor, Weights, WeightsOverlay};

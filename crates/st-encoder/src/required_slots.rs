@@ -1,6 +1,8 @@
 //! [`required_slots`]: which tensors a described network needs, and of which shape.
 
-use crate::{AttentionPosition, EncoderSpec, LayerSlot, LayerSpec, NormPlacement, NormSpec, Part, PositionSpec, Slot};
+use crate::{
+    AttentionPosition, EncoderSpec, LayerSlot, LayerSpec, NormPlacement, NormSpec, Part, PatchSpec, PositionSpec, Slot,
+};
 
 /// Every slot that a network has, with the shape that fills it, in the order of computation.
 ///
@@ -20,7 +22,12 @@ use crate::{AttentionPosition, EncoderSpec, LayerSlot, LayerSpec, NormPlacement,
 pub fn required_slots(spec: &EncoderSpec) -> Vec<(Slot, Vec<usize>)> {
     let (hidden, embeddings) = (spec.hidden, &spec.embeddings);
     let width = embeddings.width;
-    let mut slots = vec![(Slot::WordEmbedding, vec![embeddings.vocabulary, width])];
+    let mut slots = match embeddings.patches {
+        None => vec![(Slot::WordEmbedding, vec![embeddings.vocabulary, width])],
+        Some(PatchSpec { channels, size }) => {
+            vec![(Slot::PatchProjection, vec![width, channels, size, size]), (Slot::ClassEmbedding, vec![width])]
+        }
+    };
     if let PositionSpec::Learned { count, .. } = embeddings.positions {
         slots.push((Slot::PositionEmbedding, vec![count, width]));
     }

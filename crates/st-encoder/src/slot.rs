@@ -7,6 +7,10 @@ use std::ops::Range;
 pub enum Slot {
     /// Word table `[vocabulary, width]`.
     WordEmbedding,
+    /// Map of the patches of an image, in the place of a word table `[width, channels, size, size]`.
+    PatchProjection,
+    /// The vector before the patches of an image `[width]`.
+    ClassEmbedding,
     /// Position table `[count, width]`.
     PositionEmbedding,
     /// Token type table `[token_types, width]`.

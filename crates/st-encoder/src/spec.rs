@@ -32,10 +32,11 @@ pub struct EncoderSpec {
     pub max_sequence: Option<usize>,
 }
 
-/// From token ids to the first hidden state: table look-ups, their sum, norm, projection.
+/// From token ids to the first hidden state: table look-ups, their sum, norm, projection. A network that reads images has
+/// patches in the place of words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EmbeddingsSpec {
-    /// Rows of the word table.
+    /// Rows of the word table; 1 without one, because all ids of a batch of patches are 0.
     pub vocabulary: usize,
     /// Components of the word table; differs from the hidden size only with a factorised projection.
     pub width: usize,
@@ -49,6 +50,30 @@ pub struct EmbeddingsSpec {
     pub projection: Option<bool>,
     /// Factor on the word embeddings (Gemma: √hidden).
     pub scale: Option<f32>,
+    /// The patches of an image that are read instead of words: a sequence is a learned class vector and then one row per
+    /// patch, its numbers mapped to `width` without a bias (Dosovitskiy et al. 2021).
+    pub patches: Option<PatchSpec>,
+}
+
+/// A patch of an image: a square of pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PatchSpec {
+    /// Numbers per pixel: 3 for colours.
+    pub channels: usize,
+    /// Pixels along a side.
+    pub size: usize,
+}
+
+impl PatchSpec {
+    /// Numbers of a patch: `channels · size²`, channel by channel, each row by row.
+    ///
+    /// ```
+    /// assert_eq!(st_encoder::PatchSpec { channels: 3, size: 16 }.numbers(), 768);
+    /// ```
+    #[must_use]
+    pub const fn numbers(self) -> usize {
+        self.channels * self.size * self.size
+    }
 }
 
 /// How positions enter the embeddings.
@@ -190,6 +215,8 @@ pub enum Activation {
     Gelu,
     /// GELU by its tanh approximation (`gelu_new`, `gelu_pytorch_tanh`).
     GeluTanh,
+    /// `x·sigmoid(1.702·x)`, GELU's approximation by the logistic function (`quick_gelu`, CLIP).
+    QuickGelu,
     /// `max(0, x)`.
     Relu,
     /// `x·sigmoid(x)`.

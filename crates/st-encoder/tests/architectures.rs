@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use st_encoder::architectures::{ARCHITECTURES, Architecture, describe};
 use st_encoder::{
-    Activation, AttentionMask, AttentionPosition, EncoderSpec, NormKind, NormPlacement, PositionSpec, RotaryScaling,
-    required_slots,
+    Activation, AttentionMask, AttentionPosition, EncoderSpec, NormKind, NormPlacement, PatchSpec, PositionSpec,
+    RotaryScaling, required_slots,
 };
 
 /// Tensors that no encoder needs: poolers.
@@ -202,6 +202,25 @@ fn gemma_has_two_bases_and_four_norms() {
 }
 
 #[test]
+fn clip_reads_texts_and_patches() {
+    let (_, text) = spec("clip_text_model");
+    let layer = &text.layers[0];
+    assert_eq!((layer.attention.mask, layer.placement), (AttentionMask::Causal, NormPlacement::Pre));
+    assert_eq!((layer.feed_forward.activation, text.max_sequence), (Activation::QuickGelu, Some(40)));
+    assert_eq!(spec("clip_text_model-gelu").1.layers[2].feed_forward.activation, Activation::Gelu);
+    let (_, vision) = spec("clip_vision_model");
+    // 22 pixels hold 4 patches of 5 along a side; one more position is the class vector's.
+    assert_eq!((vision.embeddings.patches, vision.max_sequence), (Some(PatchSpec { channels: 3, size: 5 }), Some(17)));
+    assert_eq!(vision.layers[0].attention.mask, AttentionMask::Full);
+    let path = fixtures().join("clip_vision_model.json");
+    for (field, value) in [("patch_size", 30), ("num_channels", 1 << 20), ("image_size", 1 << 23)] {
+        let mut config = read(&path).0;
+        config[field] = json!(value);
+        assert!(describe(&config, &path).is_err(), "{field} {value}");
+    }
+}
+
+#[test]
 fn gte_of_qwen2_attends_in_both_directions() {
     let path = fixtures().join("qwen2.json");
     let mut config = read(&path).0;
@@ -231,9 +250,9 @@ fn what_no_architecture_describes_is_refused_by_name() {
         (
             "bert",
             "hidden_act",
-            json!("quick_gelu"),
-            "'hidden_act' quick_gelu is not supported; supported are gelu, gelu_python, gelu_new, gelu_fast, \
-             gelu_accurate, gelu_pytorch_tanh, gelu_python_tanh, relu, silu, swish, tanh",
+            json!("mish"),
+            "'hidden_act' mish is not supported; supported are gelu, gelu_python, gelu_new, gelu_fast, \
+             gelu_accurate, gelu_pytorch_tanh, gelu_python_tanh, quick_gelu, relu, silu, swish, tanh",
         ),
         ("bert", "hidden_size", json!(33), "'hidden_size' 33 is not a multiple of 'num_attention_heads' 4"),
         ("bert", "hidden_size", json!(1u64 << 40), "'hidden_size' should be a whole number from 1 to 16777216"),
@@ -300,9 +319,9 @@ fn unknown_architectures_are_named_with_what_is_supported() {
     let error = describe(&json!({"model_type": "xlnet"}), "config.json".as_ref()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "config.json: model type 'xlnet' is not supported; supported are albert, bert, camembert, deberta-v2, \
-         distilbert, electra, gemma3_text, jina_bert, llama, mistral, modernbert, mpnet, mt5, new, nomic_bert, qwen2, \
-         qwen3, roberta, t5, xlm-roberta"
+        "config.json: model type 'xlnet' is not supported; supported are albert, bert, camembert, clip_text_model, \
+         clip_vision_model, deberta-v2, distilbert, electra, gemma3_text, jina_bert, llama, mistral, modernbert, mpnet, \
+         mt5, new, nomic_bert, qwen2, qwen3, roberta, t5, xlm-roberta"
     );
     assert!(error.hint().is_some());
     let error = describe(&json!({"hidden_size": 4}), "config.json".as_ref()).unwrap_err();

@@ -78,7 +78,8 @@ impl Backend for NativeBackend {
         info.stored = stored;
         info.weights = format;
         info.instructions = Some(set.as_str());
-        let mut encoder = NativeEncoder { info, token_types: spec.embeddings.token_types, kernels, network };
+        let (token_types, patches) = (spec.embeddings.token_types, spec.embeddings.patches);
+        let mut encoder = NativeEncoder { info, token_types, patches, kernels, network };
         if format == WeightFormat::Int8 {
             encoder.quantise(set, &options.calibration, &Frame::of(files.folder()))?;
         }

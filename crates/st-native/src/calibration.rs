@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use serde_json::Value;
-use st_encoder::Batch;
+use st_encoder::{Batch, EncoderError, PatchSpec};
 
 use crate::kernels::Kernels;
 use crate::kernels::observe::ObserveCall;
@@ -156,6 +156,35 @@ pub(crate) fn random_batches(vocabulary: usize, longest: usize, frame: &Frame) -
         }
     }
     batches
+}
+
+/// Images of which a model that reads patches is calibrated, per batch.
+const IMAGES: usize = 2;
+
+/// Batches of images of waves and noise, with the mean 0 and about the spread 1 that images are brought to.
+pub(crate) fn random_images(patches: PatchSpec, longest: usize) -> Result<Vec<Batch>, EncoderError> {
+    let mut state = SEED;
+    let mut random = || {
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let count = longest.saturating_sub(1).min(256);
+    let mut batches = vec![Batch::new(); PARTS];
+    for batch in &mut batches {
+        for _ in 0..IMAGES {
+            let mut image = Vec::with_capacity(count * patches.numbers());
+            for _ in 0..count {
+                let (level, slope, noise) = (random() * 1.5, random(), random().abs() * 0.3);
+                let steps = 0..patches.numbers();
+                let wave = |step: usize| (slope * (step % patches.size.max(1)) as f32 / patches.size as f32).sin();
+                image.extend(steps.map(|step| level + wave(step) + noise * random()));
+            }
+            batch.push_patches(&image, patches.numbers())?;
+        }
+    }
+    Ok(batches)
 }
 
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, Rows, TokenEmbeddings};
+use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, PatchSpec, Rows, TokenEmbeddings};
 
 use crate::InstructionSet;
-use crate::calibration::{Frame, Observations, PARTS, observe, random_batches};
+use crate::calibration::{Frame, Observations, PARTS, observe, random_batches, random_images};
 use crate::kernels::Kernels;
 use crate::layers::block::Block;
 use crate::layers::{Run, padded};
@@ -22,6 +22,7 @@ use crate::stages::{Stage, begin, done};
 pub(crate) struct NativeEncoder {
     pub(crate) info: EncoderInfo,
     pub(crate) token_types: usize,
+    pub(crate) patches: Option<PatchSpec>,
     pub(crate) kernels: &'static Kernels,
     pub(crate) network: Network,
 }
@@ -43,6 +44,7 @@ impl Encoder for NativeEncoder {
     }
 
     fn forward(&self, batch: &Batch, pass: &Pass) -> Result<TokenEmbeddings, EncoderError> {
+        batch.validate_kind(self.patches)?;
         batch.validate(self.info.vocabulary, self.token_types, self.info.max_sequence)?;
         let hidden = self.info.hidden;
         let first_only = pass.rows == Rows::First;
@@ -123,7 +125,11 @@ impl NativeEncoder {
     ) -> Result<(), EncoderError> {
         let random;
         let batches = if batches.iter().all(|batch| batch.tokens() == 0) {
-            random = random_batches(self.info.vocabulary, self.info.max_sequence.unwrap_or(usize::MAX), frame);
+            let longest = self.info.max_sequence.unwrap_or(usize::MAX);
+            random = match self.patches {
+                None => random_batches(self.info.vocabulary, longest, frame),
+                Some(patches) => random_images(patches, longest)?,
+            };
             &random
         } else {
             batches

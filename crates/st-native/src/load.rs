@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use st_encoder::architectures::{Architecture, describe};
 use st_encoder::{
-    AttentionPosition, EncoderError, EncoderFiles, EncoderSpec, LayerSlot, NormPlacement, NormSpec, Part, PositionSpec,
-    Slot, WeightFormat, Weights,
+    AttentionPosition, EncoderError, EncoderFiles, EncoderSpec, LayerSlot, NormPlacement, NormSpec, Part, PatchSpec,
+    PositionSpec, Slot, WeightFormat, Weights,
 };
 
 use crate::kernels::Kernels;
 use crate::layers::attention::{Attention, DistanceBias, Positions};
 use crate::layers::block::Block;
-use crate::layers::embeddings::Embeddings;
+use crate::layers::embeddings::{Embeddings, Words};
 use crate::layers::feed_forward::FeedForward;
 use crate::layers::linear::{Linear, Source};
 use crate::layers::norm::Norm;
@@ -120,7 +120,10 @@ impl Loader<'_> {
             self.linear(&[(Axis::whole(self.spec.hidden), &Slot::EmbeddingProjection)], Axis::whole(spec.width), bias)
         });
         Ok(Embeddings {
-            words: table(Slot::WordEmbedding, spec.vocabulary)?,
+            words: match spec.patches {
+                None => Words::Table(table(Slot::WordEmbedding, spec.vocabulary)?),
+                Some(patches) => self.patches(patches)?,
+            },
             positions,
             position: spec.positions,
             types,
@@ -128,6 +131,18 @@ impl Loader<'_> {
             projection: projection.transpose()?,
             scale: spec.scale,
             width: spec.width,
+        })
+    }
+
+    /// The map of an image's patches, and the vector before them.
+    fn patches(&self, spec: PatchSpec) -> Result<Words, EncoderError> {
+        let (width, numbers) = (self.spec.embeddings.width, spec.numbers());
+        let weight = self.tensor(Slot::PatchProjection, &[width, spec.channels, spec.size, spec.size])?;
+        let source = Source { weight: &weight, bias: None, outputs: Axis::whole(width) };
+        Ok(Words::Patches {
+            projection: Linear::new(self.kernels, self.format, &[source], Axis::whole(numbers)),
+            class: self.tensor(Slot::ClassEmbedding, &[width])?.into_owned(),
+            numbers,
         })
     }
 

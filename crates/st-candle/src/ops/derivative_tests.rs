@@ -70,7 +70,14 @@ fn rows() {
             }
         }
     }
-    for function in [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh] {
+    for function in [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Tanh,
+    ] {
         check(&format!("{function:?}"), &[&[6, 7]], |x| activation(&(&x[0] * 4.0)?, function));
         check(&format!("gated {function:?}"), &[&[3, 4], &[3, 4]], |x| gated(&x[0], &x[1], function));
     }
@@ -94,6 +101,10 @@ fn activations_are_exact() {
         (
             Activation::GeluTanh,
             [-0.04540230591222494, -0.15428599017485606, 0.0, 0.8411919906082768, 2.996362607918227],
+        ),
+        (
+            Activation::QuickGelu,
+            [-0.06434137685579186, -0.1496115633936199, 0.0, 0.8457957659328212, 2.981928690292214],
         ),
         (Activation::Relu, [0.0, 0.0, 0.0, 1.0, 3.0]),
         (Activation::Silu, [-0.2384058440442351, -0.18877033439907273, 0.0, 0.7310585786300049, 2.8577223804673]),

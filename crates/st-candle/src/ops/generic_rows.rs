@@ -50,6 +50,7 @@ pub(super) fn activation(x: &Tensor, activation: Activation) -> Result<Tensor> {
             let polynomial = ((wide.sqr()? * 0.044_715)? + 1.0)?.mul(&wide)?;
             ((polynomial * (2.0 / PI).sqrt())?.tanh()? + 1.0)?.mul(&(&wide * 0.5)?)?
         }
+        Activation::QuickGelu => ((wide * 1.702)?.silu()? / 1.702)?,
         Activation::Relu => {
             let positive = wide.detach().gt(0.0)?.to_dtype(wide.dtype())?;
             wide.mul(&positive)?

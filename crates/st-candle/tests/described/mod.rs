@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
+use st_encoder::{Batch, EncoderSpec, PatchSpec};
 
 /// A model that is described in a file.
 pub(crate) struct Described {
@@ -18,6 +19,8 @@ pub(crate) struct Described {
 pub(crate) struct Output {
     pub(crate) ids: Vec<u32>,
     pub(crate) types: Vec<u32>,
+    /// The pixels along a side of a square image, for a network that reads images.
+    pub(crate) pixels: Option<usize>,
     /// Some rows, by their number, in 64-bit floats.
     pub(crate) rows: Vec<(usize, Vec<f64>)>,
 }
@@ -35,8 +38,35 @@ pub(crate) fn all() -> Vec<Described> {
         })
         .collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
-    assert_eq!(models.len(), 26);
+    assert_eq!(models.len(), 32);
     models
+}
+
+/// Images of some numbers of patches, for a network that reads such.
+pub(crate) fn images(spec: &EncoderSpec, counts: &[usize]) -> Option<Batch> {
+    let width = spec.embeddings.patches?.numbers();
+    let mut batch = Batch::new();
+    for (image, &count) in counts.iter().enumerate() {
+        let name = format!("image {image}");
+        let numbers: Vec<f32> = (0..count * width).map(|place| number(&name, place) as f32).collect();
+        batch.push_patches(&numbers, width).unwrap();
+    }
+    Some(batch)
+}
+
+/// The square image that `generate.py` of the fixtures makes, as a batch of its patches.
+pub(crate) fn whole_image(patches: PatchSpec, side: usize) -> Batch {
+    let size = patches.size;
+    let pixel = |channel: usize, y: usize, x: usize| number("pixels", (channel * side + y) * side + x) as f32;
+    let mut numbers = Vec::new();
+    for (top, left) in (0..side / size).flat_map(|y| (0..side / size).map(move |x| (y * size, x * size))) {
+        for place in 0..patches.numbers() {
+            numbers.push(pixel(place / (size * size), top + place / size % size, left + place % size));
+        }
+    }
+    let mut batch = Batch::new();
+    batch.push_patches(&numbers, patches.numbers()).unwrap();
+    batch
 }
 
 impl Described {
@@ -51,7 +81,8 @@ impl Described {
         let row = |value: &Value| value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect();
         let rows = output["rows"].as_object().unwrap();
         let rows = rows.iter().map(|(place, numbers)| (place.parse().unwrap(), row(numbers))).collect();
-        Some(Output { ids: ids("ids"), types: ids("types"), rows })
+        let pixels = output.get("pixels").and_then(Value::as_u64).map(|side| side as usize);
+        Some(Output { ids: ids("ids"), types: ids("types"), pixels, rows })
     }
 
     /// A whole tensor by its name; `None` when the checkpoint has none of that name.

@@ -99,6 +99,7 @@ pub(super) fn describe_sized(config: &Config<'_>, sizes: &Sizes) -> Result<Encod
             norm: Some(norm),
             projection: (width != hidden).then_some(true),
             scale: None,
+            patches: None,
         },
         layers: vec![layer; config.layers_or("num_hidden_layers", sizes.layers)?],
         final_norm: None,

@@ -58,6 +58,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             norm: Some(norm),
             projection: None,
             scale: None,
+            patches: None,
         },
         layers: vec![layer; config.layers_or("n_layers", 6)?],
         final_norm: None,

@@ -77,6 +77,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             norm: None,
             projection: None,
             scale: Some((hidden as f32).sqrt()),
+            patches: None,
         },
         layers: (0..config.layers_or("num_hidden_layers", 26)?).map(layer).collect::<Result<_, _>>()?,
         final_norm: Some(norm),

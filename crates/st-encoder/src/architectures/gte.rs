@@ -60,6 +60,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             norm: Some(norm),
             projection: None,
             scale: None,
+            patches: None,
         },
         layers: vec![layer; config.layers_or("num_hidden_layers", 12)?],
         final_norm: None,

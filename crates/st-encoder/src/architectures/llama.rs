@@ -125,6 +125,7 @@ pub(super) fn describe(config: &Config<'_>, family: &Family) -> Result<EncoderSp
             norm: None,
             projection: None,
             scale: None,
+            patches: None,
         },
         layers,
         final_norm: Some(norm),

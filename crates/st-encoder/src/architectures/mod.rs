@@ -4,6 +4,7 @@
 
 mod albert;
 mod bert;
+mod clip;
 mod config;
 mod deberta;
 mod distilbert;
@@ -84,6 +85,8 @@ pub const ARCHITECTURES: &[&Architecture] = &[
     &mistral::MISTRAL,
     &llama::LLAMA,
     &gemma3::GEMMA3,
+    &clip::CLIP_TEXT,
+    &clip::CLIP_VISION,
 ];
 
 /// Fields that change the computation in ways no architecture here describes, with the values that do no harm.

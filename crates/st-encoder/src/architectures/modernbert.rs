@@ -76,6 +76,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             norm: Some(norm),
             projection: None,
             scale: None,
+            patches: None,
         },
         layers: (0..config.layers_or("num_hidden_layers", 22)?).map(layer).collect(),
         final_norm: Some(norm),

@@ -51,6 +51,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             norm: None,
             projection: None,
             scale: None,
+            patches: None,
         },
         layers: vec![layer; config.layers_or("num_layers", 6)?],
         final_norm: Some(norm),

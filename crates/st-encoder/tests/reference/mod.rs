@@ -13,6 +13,8 @@ pub(crate) struct Reference<'a> {
     pub(crate) spec: &'a EncoderSpec,
     /// The numbers of a slot, row-major; `None` when the network has no such slot.
     pub(crate) numbers: &'a dyn Fn(Slot) -> Option<Vec<f64>>,
+    /// The patches of an image, where the network reads such instead of ids.
+    pub(crate) patches: Option<Rows>,
 }
 
 impl Reference<'_> {
@@ -33,8 +35,14 @@ impl Reference<'_> {
         let width = embeddings.width;
         let table = |slot, index: usize| self.get(slot)[index * width..][..width].to_vec();
         let scale = embeddings.scale.map_or(1.0, f64::from);
-        let mut rows: Rows =
-            ids.iter().map(|&id| table(Slot::WordEmbedding, id).iter().map(|x| x * scale).collect()).collect();
+        let mut rows: Rows = match &self.patches {
+            None => ids.iter().map(|&id| table(Slot::WordEmbedding, id).iter().map(|x| x * scale).collect()).collect(),
+            Some(patches) => {
+                let map = self.get(Slot::PatchProjection);
+                let mapped = |patch: &Vec<f64>| map.chunks(patch.len()).map(|weights| dot(weights, patch)).collect();
+                std::iter::once(self.get(Slot::ClassEmbedding)).chain(patches.iter().map(mapped)).collect()
+            }
+        };
         if let PositionSpec::Learned { offset, padding, .. } = embeddings.positions {
             let mut next = offset;
             for (row, &id) in rows.iter_mut().zip(ids) {
@@ -283,6 +291,7 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::GeluTanh => {
             0.5 * x * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))).tanh())
         }
+        Activation::QuickGelu => x / (1.0 + (-1.702 * x).exp()),
         Activation::Relu => x.max(0.0),
         Activation::Silu => x / (1.0 + (-x).exp()),
         Activation::Tanh => x.tanh(),

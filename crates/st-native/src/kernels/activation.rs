@@ -20,6 +20,7 @@ pub(super) unsafe fn activate<V: Vector>(
         match kind {
             Activation::Gelu => each::<V>(first, rows, columns, stride, |x| gelu(x)),
             Activation::GeluTanh => each::<V>(first, rows, columns, stride, |x| gelu_tanh(x)),
+            Activation::QuickGelu => each::<V>(first, rows, columns, stride, |x| quick_gelu(x)),
             Activation::Relu => each::<V>(first, rows, columns, stride, |x| x.max(V::splat(0.0))),
             Activation::Silu => each::<V>(first, rows, columns, stride, |x| x.mul(logistic(x))),
             Activation::Tanh => each::<V>(first, rows, columns, stride, |x| {
@@ -103,6 +104,16 @@ pub(super) unsafe fn gelu_tanh<V: Vector>(x: V) -> V {
         let cubic = x.mul(x).mul(V::splat(0.044_715)).mul_add(x, x);
         x.mul(logistic(cubic.mul(V::splat(TWICE_ROOT))))
     }
+}
+
+/// Steepness of the logistic function that stands for Φ in [`quick_gelu`].
+pub(super) const QUICK: f32 = 1.702;
+
+/// `x·σ(1.702·x)`.
+#[inline(always)]
+pub(super) unsafe fn quick_gelu<V: Vector>(x: V) -> V {
+    // SAFETY: the caller's processor has the instructions.
+    unsafe { x.mul(logistic(x.mul(V::splat(QUICK)))) }
 }
 
 /// `1/(1 + e^−x)`.

@@ -49,6 +49,7 @@ fn exact(kind: Option<Activation>, x: f64) -> f64 {
     let logistic = |x: f64| 1.0 / (1.0 + (-x).exp());
     match kind {
         None => x,
+        Some(Activation::QuickGelu) => x * logistic(1.702 * x),
         Some(Activation::Relu) => x.max(0.0),
         Some(Activation::Silu) => x * logistic(x),
         Some(Activation::Tanh) => x.tanh(),
@@ -284,7 +285,14 @@ fn rough_activations_are_exact_to_half_a_thousandth() {
 
 #[test]
 fn activations_are_exact_to_a_millionth() {
-    let kinds = [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
+    let kinds = [
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::QuickGelu,
+        Activation::Relu,
+        Activation::Silu,
+        Activation::Tanh,
+    ];
     let inputs: Vec<f32> = (-900..900).map(|i| i as f32 * 0.0123).chain([0.0, 1e-6, -1e-6, 80.0, -80.0]).collect();
     for ((set, kernels), kind) in sets().flat_map(|set| kinds.map(|kind| (set, kind))) {
         let mut numbers = padded_rows(&inputs, inputs.len());

@@ -3,7 +3,7 @@
 
 use st_encoder::Activation;
 
-use super::super::activation::{gelu, gelu_tanh, logistic, tanh};
+use super::super::activation::{QUICK, gelu, gelu_tanh, logistic, quick_gelu, tanh};
 use super::super::exponential::{erf, exp2};
 use super::super::vector::Vector;
 
@@ -58,6 +58,7 @@ pub(super) unsafe fn activate<V: Vector>(call: &ActivateCall) {
         match call.kind {
             Activation::Gelu => each::<V>(call, |x| gelu(x)),
             Activation::GeluTanh => each::<V>(call, |x| gelu_tanh(x)),
+            Activation::QuickGelu => each::<V>(call, |x| quick_gelu(x)),
             Activation::Relu => each::<V>(call, |x| x.max(V::splat(0.0))),
             Activation::Silu => each::<V>(call, |x| x.mul(logistic(x))),
             Activation::Tanh => each::<V>(call, |x| tanh(x)),
@@ -99,6 +100,11 @@ pub(super) unsafe fn gradient<V: Vector>(call: &ActivationGradientCall) {
                 let share = logistic(square.mul(V::splat(0.044_715)).mul_add(x, x).mul(V::splat(TWICE_ROOT)));
                 let value = x.mul(share);
                 (value, value.mul(one.sub(share)).mul_add(slope, share))
+            }),
+            Activation::QuickGelu => each_pair::<V>(call, |x| {
+                let share = logistic(x.mul(V::splat(QUICK)));
+                let value = x.mul(share);
+                (value, value.mul(one.sub(share)).mul_add(V::splat(QUICK), share))
             }),
             Activation::Relu => each_pair::<V>(call, |x| (x.max(V::splat(0.0)), x.where_positive(one))),
             Activation::Silu => each_pair::<V>(call, |x| {

@@ -4,8 +4,14 @@ use st_encoder::{Activation, NormKind};
 use super::super::NormWeights;
 use super::{computes, differences, near, numbers, wide};
 
-const KINDS: [Activation; 5] =
-    [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu, Activation::Tanh];
+const KINDS: [Activation; 6] = [
+    Activation::Gelu,
+    Activation::GeluTanh,
+    Activation::QuickGelu,
+    Activation::Relu,
+    Activation::Silu,
+    Activation::Tanh,
+];
 
 /// By its Taylor series near 0, by the continued fraction of its complement elsewhere; good to 1e-13.
 fn error_function(x: f64) -> f64 {
@@ -27,6 +33,7 @@ pub(super) fn activation(kind: Activation, x: f64) -> f64 {
     match kind {
         Activation::Gelu => 0.5 * x * (1.0 + error_function(x * std::f64::consts::FRAC_1_SQRT_2)),
         Activation::GeluTanh => x * logistic(2.0 * (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3))),
+        Activation::QuickGelu => x * logistic(1.702 * x),
         Activation::Relu => x.max(0.0),
         Activation::Silu => x * logistic(x),
         Activation::Tanh => x.tanh(),
@@ -79,7 +86,8 @@ fn activations_and_slopes_are_exact_to_two_millionths() {
     for compute in computes().iter().flatten() {
         let far = [-1e4, -60.0, 60.0, 1e4];
         let mut slopes = [9.0; 4];
-        for kind in [Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu] {
+        for kind in [Activation::Gelu, Activation::GeluTanh, Activation::QuickGelu, Activation::Relu, Activation::Silu]
+        {
             compute.activation_gradient(kind, &far, None, &[1.0; 4], &mut slopes, None);
             near(&slopes, &[0.0, 0.0, 1.0, 1.0], 1e-6, "far away");
         }
