@@ -25,7 +25,7 @@ fn place() -> &'static Place {
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                std::thread::spawn(move || drop(serve(stream)));
+                drop(serve(stream));
             }
         });
         let folder = TempDir::new().unwrap();
@@ -38,25 +38,22 @@ fn place() -> &'static Place {
     })
 }
 
-/// Answers every request of a connection.
+/// Answers one request. A thread for each connection would look like a leak to the sanitizer while it ends.
 fn serve(mut stream: TcpStream) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
-    loop {
-        let mut first = String::new();
-        if reader.read_line(&mut first)? == 0 {
-            return Ok(());
-        }
-        let mut line = String::new();
-        while reader.read_line(&mut line)? > 2 {
-            line.clear();
-        }
-        let body = BODY.lock().unwrap().clone();
-        let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
-        if !first.starts_with("HEAD") {
-            answer.extend(body);
-        }
-        stream.write_all(&answer)?;
+    let mut first = String::new();
+    reader.read_line(&mut first)?;
+    let mut line = String::new();
+    while reader.read_line(&mut line)? > 2 {
+        line.clear();
     }
+    let body = BODY.lock().unwrap().clone();
+    let length = body.len();
+    let mut answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n").into_bytes();
+    if !first.starts_with("HEAD") {
+        answer.extend(body);
+    }
+    stream.write_all(&answer)
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
