@@ -30,6 +30,11 @@ pub(crate) struct NativeEncoder {
 /// Tokens of a micro-batch, unless one sequence alone has more: few enough that its activations stay near the core,
 /// enough that each weight that is fetched is used often.
 const MICRO_BATCH: usize = 256;
+/// The same where weights come from memory and not from a cache: they are worth more than the activations' nearness.
+const LARGE_MICRO_BATCH: usize = 512;
+/// From so many weights of one block on (as many numbers as a block of BERT base has, 7.1 million, are more) the network
+/// does not stay in a cache.
+const LARGE_BLOCK: usize = 4 << 20;
 
 /// Where a micro-batch's results go.
 struct Target<'a> {
@@ -58,7 +63,7 @@ impl Encoder for NativeEncoder {
             layers: layers.iter_mut().map(|layer| Shared::new(layer)).collect(),
             first_only,
         };
-        let cuts = micro_batches(batch);
+        let cuts = micro_batches(batch, self.micro_batch_tokens());
         let pieces = cuts.len() - 1;
         if pass.threads > 1 && pieces >= 2 * pass.threads {
             let next = AtomicUsize::new(0);
@@ -89,12 +94,13 @@ fn first_rows(batch: &Batch) -> Vec<usize> {
         .collect()
 }
 
-/// Cuts a batch between sequences: the indices of each micro-batch's first sequence, and the number of sequences.
-fn micro_batches(batch: &Batch) -> Vec<usize> {
+/// Cuts a batch between sequences into pieces of at most `most` tokens where sequences allow: the indices of each
+/// micro-batch's first sequence, and the number of sequences.
+fn micro_batches(batch: &Batch, most: usize) -> Vec<usize> {
     let mut cuts = vec![0];
     let mut tokens = 0;
     for (sequence, length) in batch.lengths().enumerate() {
-        if tokens > 0 && tokens + length > MICRO_BATCH {
+        if tokens > 0 && tokens + length > most {
             cuts.push(sequence);
             tokens = 0;
         }
@@ -180,6 +186,12 @@ impl NativeEncoder {
             }
         }
         Ok(all)
+    }
+
+    /// Tokens of a micro-batch of this network.
+    fn micro_batch_tokens(&self) -> usize {
+        let weights = self.network.blocks.first().map_or(0, Block::weights);
+        if weights < LARGE_BLOCK { MICRO_BATCH } else { LARGE_MICRO_BATCH }
     }
 
     fn micro_batch(

@@ -32,6 +32,16 @@ impl Block {
             .chain(network.gate.as_mut())
     }
 
+    /// Weights of all linear layers, padding included.
+    pub(crate) fn weights(&self) -> usize {
+        let network = &self.feed_forward;
+        let gate = network.gate.as_ref().map_or(0, Linear::weights);
+        gate + [&self.attention.projection, &self.output, &network.up, &network.down]
+            .map(Linear::weights)
+            .iter()
+            .sum::<usize>()
+    }
+
     /// Runs over the rows of `memory.hidden`, in place. With `first_only` the rows shrink to each sequence's first; their
     /// number is returned.
     pub(crate) fn apply(

@@ -20,6 +20,10 @@ pub(crate) struct FeedForward {
 
 /// Rows whose inner activations are computed and used before the next rows', so that they stay in the cache.
 const BLOCK: usize = 108;
+/// The same where the weights are many: then they are what comes from afar.
+const LARGE_BLOCK: usize = 216;
+/// From so many weights of one linear layer on they are many.
+const MANY_WEIGHTS: usize = 1 << 20;
 /// Fewer rows than this per thread, and threads share columns instead.
 const ROWS_PER_THREAD: usize = 36;
 
@@ -40,11 +44,12 @@ impl FeedForward {
             self.block(run, rows, input, output, stride, epilogue, inner);
             return;
         }
+        let most = if self.up.weights() < MANY_WEIGHTS { BLOCK } else { LARGE_BLOCK };
         let shared = Shared::new(output);
         let alone = Run { split: Split::none(), ..run };
         run.split.over(rows, ROWS_PER_THREAD, &|range| {
             lend(|piece: &mut Piece| {
-                let blocks = range.len().div_ceil(BLOCK);
+                let blocks = range.len().div_ceil(most);
                 let mut start = range.start;
                 for block in 0..blocks {
                     let count = (range.end - start).div_ceil(blocks - block);

@@ -81,6 +81,11 @@ impl Linear {
         self.width
     }
 
+    /// Weights, padding included.
+    pub(crate) fn weights(&self) -> usize {
+        self.width * self.depth
+    }
+
     /// The same layer with weights in bytes, for inputs like those seen. Only of 32-bit weights.
     pub(crate) fn quantised(&self, kernels: &Kernels, set: InstructionSet, seen: &Observations) -> Option<Self> {
         let Panels::F32(packed) = &self.panels else { return None };
