@@ -207,6 +207,43 @@ fn an_adapter_is_trained_saved_merged_and_gone_on_with() {
 }
 
 #[test]
+fn the_recipes_of_distillation_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let (student, teacher) = (st_testing::tiny_model("tiny-bert"), st_testing::tiny_model("tiny-roberta"));
+    let teacher = format!("distillation.teacher={}", teacher.display());
+    let recipe = |name: &str, more: &[&str]| {
+        let mut command = program();
+        command.current_dir(st_testing::repository()).arg("train").arg(format!("examples/distillation/{name}.toml"));
+        command.arg("--model").arg(&student).args(["--quiet", "--format", "json", "--set", &teacher]);
+        command
+            .args(["--learning-rate", "3e-3", "--epochs", "40", "--output"])
+            .arg(folder.path().join(name))
+            .args(more);
+        command
+    };
+    for name in ["embeddings", "margins", "scores"] {
+        let more: &[&str] = if name == "embeddings" { &["--set", "distillation.keep_layers=[1]"] } else { &[] };
+        let summary: Value = serde_json::from_str(&good(&mut recipe(name, more))).unwrap();
+        let losses: Vec<f64> = rows(&folder.path().join(name).join("metrics.jsonl"))
+            .iter()
+            .filter_map(|row| row["loss"].as_f64())
+            .collect();
+        assert_eq!(summary["steps"].as_u64(), Some(losses.len() as u64));
+        let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+        let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
+        assert!(last < 0.8 * first, "{name} learns: {losses:?}");
+    }
+    let config = json(&folder.path().join("embeddings/final/config.json"));
+    assert_eq!(config["num_hidden_layers"], 1, "the student has one of the layers");
+    fs::remove_dir_all(folder.path().join("margins")).unwrap();
+    let wrong = |more: &[&str]| bad(&mut recipe("margins", more), 2);
+    let error = wrong(&["--set", "distillation.techer=x"]);
+    assert!(error.contains("distillation has no setting \"techer\"\nhint: its settings are teacher, "), "{error}");
+    let error = bad(&mut recipe("margins", &["--loss", "MultipleNegativesRankingLoss"]), 1);
+    assert!(error.contains("MultipleNegativesRankingLoss learns nothing from a teacher's labels"), "{error}");
+}
+
+#[test]
 fn a_file_says_what_flags_say() {
     let folder = tempfile::tempdir().unwrap();
     let data = pairs(&folder, 24);

@@ -39,6 +39,9 @@ pub(super) struct Config {
     /// The adapter that is trained instead of the model's weights: `rank`, `alpha`, `dropout`, `target_modules` and what else
     /// PEFT's configuration has; `path`, `name`, `merge`.
     pub(super) adapter: Option<Map<String, Value>>,
+    /// A teacher that labels the data: `teacher`, `similarity`, `truncate_dim`; and the layers that the student keeps:
+    /// `keep_layers`.
+    pub(super) distillation: Option<Map<String, Value>>,
     /// What the model card says: `model_name`, `language`, `license`.
     #[serde(default)]
     pub(super) card: CardConfig,

@@ -3,6 +3,7 @@
 mod adapter;
 mod config;
 mod data;
+mod distillation;
 mod losses;
 mod reporting;
 mod run;
@@ -27,7 +28,9 @@ pub(super) use run::run;
 the file: model, output_dir, max_seq_length, train_dataset and eval_dataset (a path, a table of path, name, columns and \
 rows, or a list of these), loss (a name, a table of name and settings, or a table of these by data set), evaluators (as \
 `evaluate` takes tasks), evaluator_split, freeze (beginnings of parameter names), adapter (rank, alpha, dropout, target_modules and the other names of \
-PEFT's LoraConfig; path to go on with an adapter; name; merge), card (model_name, language, license) and arguments (the \
+PEFT's LoraConfig; path to go on with an adapter; name; merge), distillation (teacher, a model that makes the labels of \
+MSELoss, MarginMSELoss, DistillKLDivLoss, CosineSimilarityLoss, CoSENTLoss and AnglELoss; its similarity and truncate_dim; \
+keep_layers, the layers of the model that the student begins with), card (model_name, language, license) and arguments (the \
 original's training arguments by their names).
 
 The output folder gets final (the model, or its adapter in PEFT's form), merged (the model with its adapter in the weights, \

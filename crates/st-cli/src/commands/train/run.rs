@@ -15,6 +15,7 @@ use st_train::{Objective, TrainOutcome, Trainer, TrainingArguments, last_checkpo
 
 use super::adapter::{AdapterPlan, refuse_untrained};
 use super::config::Config;
+use super::distillation::DistillationPlan;
 use super::losses::{LossContext, build};
 use super::reporting::Reporter;
 use super::{Arguments, data};
@@ -48,8 +49,13 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
     check_place(&output, &settings)?;
     let evaluators = evaluators(&config)?;
     let adapter = config.adapter.as_ref().map(AdapterPlan::read).transpose()?;
+    let distillation = config.distillation.as_ref().map(DistillationPlan::read).transpose()?;
     let name = config.model.clone().unwrap_or_else(|| DEFAULT_MODEL.to_owned());
     let mut model = arguments.load(&name, config.max_seq_length, surroundings)?;
+    let scratch = tempfile::tempdir().map_err(|error| Failure::io("make", "a temporary folder", &error))?;
+    if let Some(distillation) = &distillation {
+        model = distillation.student(model, scratch.path())?;
+    }
     describe(&config, &name, &mut model, arguments)?;
     match &adapter {
         Some(adapter) => adapter.attach(&mut model, &arguments.hub.options(), settings.seed)?,
@@ -63,9 +69,17 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
     })?;
     if arguments.dry_run {
         let adapter = adapter.map(|adapter| adapter.described(model.library())).transpose()?;
-        return rehearse(&name, &settings, [Some(&train), eval.as_ref()], &losses, (&model, adapter));
+        return rehearse(&name, &settings, [Some(&train), eval.as_ref()], &losses, (&model, adapter, &config));
     }
 
+    let (mut train, mut eval) = (train, eval);
+    if let Some(plan) = &distillation
+        && let Some(name) = &plan.teacher
+    {
+        let teacher = arguments.load(name, None, surroundings)?;
+        train = plan.label(&teacher, &train, &losses)?;
+        eval = eval.map(|eval| plan.label(&teacher, &eval, &losses)).transpose()?;
+    }
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut trainer = Trainer::new(model, settings)
         .train_dataset(train)
@@ -104,7 +118,7 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
 }
 
 /// What is minimised.
-enum Losses {
+pub(super) enum Losses {
     Single(Box<dyn Objective>),
     Named(Vec<(String, Box<dyn Objective>)>),
 }
@@ -225,7 +239,7 @@ fn rehearse(
     settings: &TrainingArguments,
     [train, eval]: [Option<&Datasets>; 2],
     losses: &Losses,
-    (trained, adapter): (&TrainableModel, Option<Value>),
+    (trained, adapter, config): (&TrainableModel, Option<Value>, &Config),
 ) -> Result<Exit> {
     let sources = |data: Option<&Datasets>| -> Vec<Value> {
         let all = data.map(Datasets::sources).unwrap_or_default();
@@ -250,6 +264,9 @@ fn rehearse(
     });
     if let Some(adapter) = adapter {
         value["adapter"] = adapter;
+    }
+    if let Some(distillation) = &config.distillation {
+        value["distillation"] = json!(distillation);
     }
     print(&format!("{value:#}\n"))?;
     Ok(Exit::Done)
