@@ -195,6 +195,43 @@ fn dropout_falls_on_the_change_alone() {
 }
 
 #[test]
+fn one_of_several_adapters_is_trained_and_the_others_stay() {
+    let (golden, _) = golden();
+    let mut library = load("models/tiny-bert");
+    for name in ["first", "second"] {
+        let config = AdapterConfig::new(2).target_modules(["query", "value"]);
+        library.add_adapter(config, Some(name), 3 + name.len() as u64).unwrap();
+    }
+    library.set_adapter("first").unwrap();
+    let before = ["first", "second"].map(|name| library.adapter_state_dict(Some(name)).unwrap());
+    let model = TrainableModel::new(&library, TrainingOptions::new()).unwrap();
+    assert!(model.parameters().trainable().count() > 0);
+    assert!(model.parameters().trainable().all(|parameter| parameter.name().contains(".first.")));
+    let gradients = loss(&model, &golden.texts, &mut TrainingPass::evaluation()).backward().unwrap();
+    for parameter in model.parameters().trainable() {
+        let gradient = gradients.get(parameter.variable()).unwrap();
+        let moved = (parameter.variable().as_tensor() - (gradient * 0.1).unwrap()).unwrap();
+        parameter.variable().set(&moved).unwrap();
+    }
+    let mut trained = model.sentence_transformer().unwrap();
+    assert_eq!(trained.active_adapters().unwrap(), ["first"]);
+    assert_ne!(trained.adapter_state_dict(Some("first")).unwrap(), before[0]);
+    assert_eq!(trained.adapter_state_dict(Some("second")).unwrap(), before[1]);
+
+    // The other one's turn: what was trained stays.
+    let first = trained.adapter_state_dict(Some("first")).unwrap();
+    trained.set_adapter("second").unwrap();
+    let model = TrainableModel::new(&trained, TrainingOptions::new()).unwrap();
+    assert!(model.parameters().trainable().all(|parameter| parameter.name().contains(".second.")));
+    for parameter in model.parameters().trainable() {
+        parameter.variable().set(&parameter.variable().ones_like().unwrap()).unwrap();
+    }
+    let both = model.sentence_transformer().unwrap();
+    assert_eq!(both.adapter_state_dict(Some("first")).unwrap(), first);
+    assert_ne!(both.adapter_state_dict(Some("second")).unwrap(), before[1]);
+}
+
+#[test]
 fn several_active_adapters_are_not_trained() {
     let mut library = load("models/tiny-bert");
     for name in ["bert-lora", "bert-other"] {

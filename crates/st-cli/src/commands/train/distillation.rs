@@ -4,11 +4,9 @@ use std::path::Path;
 
 use sentence_transformers::{SentenceTransformer, SimilarityFunction};
 use serde_json::{Map, Value};
-use st_train::TrainError;
 use st_train::data::Datasets;
 use st_train::distillation::{Teacher, TeacherLabel, keep_layers};
 
-use super::run::Losses;
 use super::settings::Settings;
 use crate::failure::{Failure, Result};
 
@@ -59,20 +57,18 @@ impl DistillationPlan {
         }
     }
 
-    /// The data with the labels that the losses learn from the teacher.
-    pub(super) fn label(&self, teacher: &SentenceTransformer, data: &Datasets, losses: &Losses) -> Result<Datasets> {
+    /// The data with the labels that the losses learn from the teacher; `kind` says which those of a data set are.
+    pub(super) fn label(
+        &self,
+        teacher: &SentenceTransformer,
+        data: &Datasets,
+        kind: &dyn Fn(&str) -> st_train::Result<TeacherLabel>,
+    ) -> Result<Datasets> {
         let mut labels = Teacher::new(teacher).truncate_dim(self.truncate_dim);
         if let Some(similarity) = self.similarity {
             labels = labels.similarity(similarity);
         }
-        let of = |name: &str| match losses {
-            Losses::Single(loss) => TeacherLabel::of_loss(loss.as_ref()),
-            Losses::Named(all) => match all.iter().find(|(known, _)| known == name) {
-                Some((_, loss)) => TeacherLabel::of_loss(loss.as_ref()),
-                None => Err(TrainError::invalid(format!("there is no loss for the data set {name:?}"))),
-            },
-        };
-        Ok(labels.label_all(data, of)?)
+        Ok(labels.label_all(data, kind)?)
     }
 }
 

@@ -10,8 +10,9 @@ use sentence_transformers::{LoadOptions, SentenceTransformer};
 use serde_json::{Map, Value, json};
 use st_train::callbacks::{LossChart, TensorBoard};
 use st_train::data::Datasets;
+use st_train::distillation::TeacherLabel;
 use st_train::model::{EmbeddingModel, TrainableModel, TrainingOptions};
-use st_train::{Objective, TrainOutcome, Trainer, TrainingArguments, last_checkpoint};
+use st_train::{Objective, TrainError, TrainOutcome, Trainer, TrainingArguments, last_checkpoint};
 
 use super::adapter::{AdapterPlan, refuse_untrained};
 use super::config::Config;
@@ -77,8 +78,9 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
         && let Some(name) = &plan.teacher
     {
         let teacher = arguments.load(name, None, surroundings)?;
-        train = plan.label(&teacher, &train, &losses)?;
-        eval = eval.map(|eval| plan.label(&teacher, &eval, &losses)).transpose()?;
+        let kind = |name: &str| losses.teacher_label(name);
+        train = plan.label(&teacher, &train, &kind)?;
+        eval = eval.map(|eval| plan.label(&teacher, &eval, &kind)).transpose()?;
     }
     let interrupted = Arc::new(AtomicBool::new(false));
     let mut trainer = Trainer::new(model, settings)
@@ -118,9 +120,22 @@ pub(in crate::commands) fn run(arguments: &Arguments, surroundings: Surroundings
 }
 
 /// What is minimised.
-pub(super) enum Losses {
+enum Losses {
     Single(Box<dyn Objective>),
     Named(Vec<(String, Box<dyn Objective>)>),
+}
+
+impl Losses {
+    /// What the loss of a data set learns from a teacher.
+    fn teacher_label(&self, dataset: &str) -> st_train::Result<TeacherLabel> {
+        match self {
+            Self::Single(loss) => TeacherLabel::of_loss(loss.as_ref()),
+            Self::Named(all) => match all.iter().find(|(known, _)| known == dataset) {
+                Some((_, loss)) => TeacherLabel::of_loss(loss.as_ref()),
+                None => Err(TrainError::invalid(format!("there is no loss for the data set {dataset:?}"))),
+            },
+        }
+    }
 }
 
 impl Arguments {
