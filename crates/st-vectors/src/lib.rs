@@ -14,6 +14,7 @@
 //! # Ok::<(), st_vectors::VectorError>(())
 //! ```
 
+mod active_dimensions;
 #[cfg(feature = "approximate")]
 mod approximate;
 #[cfg(feature = "arrow")]
@@ -35,6 +36,7 @@ mod similarity;
 mod similarity_function;
 mod top_k;
 
+pub use active_dimensions::{compute_count_vector, select_max_active_dims};
 #[cfg(feature = "approximate")]
 pub use approximate::{ApproximateIndex, ApproximateOptions};
 pub use communities::{CommunityOptions, community_detection};

@@ -4,8 +4,9 @@
 use serde_json::Value;
 use st_vectors::{
     CommunityOptions, Embeddings, MiningOptions, Precision, QuantizedEmbeddings, QuantizedSearchOptions, Ranges,
-    SearchOptions, SimilarityFunction, community_detection, pairwise_angle_sim, paraphrase_mining_embeddings,
-    quantize_embeddings, semantic_search, semantic_search_quantized,
+    SearchOptions, SimilarityFunction, community_detection, compute_count_vector, pairwise_angle_sim,
+    paraphrase_mining_embeddings, quantize_embeddings, select_max_active_dims, semantic_search,
+    semantic_search_quantized,
 };
 
 fn vectors() -> Value {
@@ -199,5 +200,18 @@ fn communities_as_the_original() {
         };
         let expected: Vec<Vec<usize>> = list(&case["communities"]);
         assert_eq!(community_detection(&corpus, &options).unwrap(), expected, "{options:?}");
+    }
+}
+
+#[test]
+fn active_dimensions_as_the_original() {
+    let golden: Value = serde_json::from_str(include_str!("../fixtures/active_dimensions.json")).unwrap();
+    let cases = golden["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 8);
+    for case in cases {
+        let mut embeddings = matrix(&golden["embeddings"]);
+        select_max_active_dims(&mut embeddings, case["max_active_dims"].as_u64().map(|kept| kept as usize));
+        assert_eq!(embeddings, matrix(&case["rows"]), "{}", case["max_active_dims"]);
+        assert_eq!(compute_count_vector(&embeddings), list::<u32>(&case["counts"]), "{}", case["max_active_dims"]);
     }
 }
