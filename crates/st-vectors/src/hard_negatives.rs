@@ -50,6 +50,9 @@ pub struct HardNegativeOptions {
     pub include_positives: bool,
     /// What scores a query with a document.
     pub score_function: SimilarityFunction,
+    /// The largest number of pairs of one query, by which more candidates are looked at; `None`: its number of positives.
+    /// Larger than that where a data set says the same pair twice, which the original counts twice.
+    pub most_positives: Option<usize>,
 }
 
 impl Default for HardNegativeOptions {
@@ -65,6 +68,7 @@ impl Default for HardNegativeOptions {
             sampling: NegativeSampling::Top,
             include_positives: false,
             score_function: SimilarityFunction::Cosine,
+            most_positives: None,
         }
     }
 }
@@ -143,6 +147,13 @@ impl HardNegativeOptions {
     #[must_use]
     pub fn score_function(mut self, function: SimilarityFunction) -> Self {
         self.score_function = function;
+        self
+    }
+
+    /// Sets [`HardNegativeOptions::most_positives`].
+    #[must_use]
+    pub fn most_positives(mut self, positives: usize) -> Self {
+        self.most_positives = Some(positives);
         self
     }
 
@@ -243,6 +254,7 @@ pub fn mine_hard_negatives_with(
 ) -> Result<HardNegatives> {
     check(queries, corpus, positives)?;
     let most_positives = positives.iter().map(Vec::len).max().unwrap_or(0);
+    let most_positives = options.most_positives.unwrap_or(0).max(most_positives);
     let range_max = options.candidates(most_positives);
     let search = SearchOptions::new()
         .top_k(range_max.saturating_add(most_positives).min(corpus.rows()))

@@ -125,9 +125,12 @@ impl<'a> HardNegativeMiner<'a> {
         }
         let mut queries = Unique::default();
         let mut positives: Vec<Vec<usize>> = Vec::new();
+        let mut rows: Vec<usize> = Vec::new();
         for (query, positive) in pairs {
             let (query, positive) = (queries.add(query.as_ref()), documents.add(positive.as_ref()));
             positives.resize_with(queries.texts.len(), Vec::new);
+            rows.resize(queries.texts.len(), 0);
+            rows[query] += 1;
             if !positives[query].contains(&positive) {
                 positives[query].push(positive);
             }
@@ -142,7 +145,8 @@ impl<'a> HardNegativeMiner<'a> {
             }
         });
         let rescore = by_text.as_ref().map(|rescore| rescore as &st_vectors::Rescore<'_>);
-        let found = mine_hard_negatives_with(&query_vectors, &corpus_vectors, &positives, &self.options, rescore)?;
+        let options = self.options.most_positives(rows.iter().copied().max().unwrap_or(0));
+        let found = mine_hard_negatives_with(&query_vectors, &corpus_vectors, &positives, &options, rescore)?;
         Ok(MinedNegatives {
             queries: queries.texts,
             documents: documents.texts,
