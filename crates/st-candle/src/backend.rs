@@ -10,8 +10,8 @@ use crate::device::DeviceChoice;
 use crate::error::{NAME, failed, unsupported};
 use crate::graph::{Checkpoint, EncoderGraph, GraphPass};
 
-/// Inference through the graph: on graphics processors, in 64-bit floats, and for networks that the native engine does not
-/// run (DeBERTa). Token embeddings are returned in 32-bit floats, whatever was computed with.
+/// Inference through the graph: on graphics processors and in 64-bit floats. Token embeddings are returned in 32-bit floats,
+/// whatever was computed with.
 ///
 /// On a processor the native engine is several times faster. Texts of a batch share matrix products, so that a text's
 /// numbers may differ in the last bits between batches. [`Pass::threads`] changes nothing: candle takes the threads of the

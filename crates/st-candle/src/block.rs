@@ -76,10 +76,16 @@ impl Network {
         let value = project(x, LayerSlot::Value)?;
         let mask = self.mask(DropoutPlace::Attention(layer), context);
         let attended = match spec.position {
-            AttentionPosition::Disentangled { .. } => {
+            AttentionPosition::Disentangled { terms, own_projections, .. } => {
                 let table = self.relative_table(layer, context)?;
-                let (queries, keys) = (project(&table, LayerSlot::Query)?, project(&table, LayerSlot::Key)?);
-                ops::disentangled_attention(&query, &key, &value, &queries, &keys, shape, mask.as_ref())
+                let places: [fn(Part) -> LayerSlot; 2] = match own_projections {
+                    true => [LayerSlot::PositionQuery, LayerSlot::PositionKey],
+                    false => [LayerSlot::Query, LayerSlot::Key],
+                };
+                let queries = terms.has_queries().then(|| project(&table, places[0])).transpose()?;
+                let keys = terms.has_keys().then(|| project(&table, places[1])).transpose()?;
+                let relative = (queries.as_ref(), keys.as_ref());
+                ops::disentangled_attention(&query, &key, &value, relative.0, relative.1, shape, mask.as_ref())
             }
             AttentionPosition::RelativeBias { .. } => {
                 let bias = self.table(Slot::RelativeBias, context)?;

@@ -12,7 +12,8 @@ use reference::Reference;
 use st_candle::{EncoderGraph, GraphPass};
 use st_encoder::architectures::{ARCHITECTURES, describe};
 use st_encoder::{
-    AttentionPosition, Backend, Batch, EncoderFiles, EncoderOptions, EncoderSpec, Pass, Slot, TensorSource, Weights,
+    AttentionPosition, Backend, Batch, EncoderFiles, EncoderOptions, EncoderSpec, NormKind, Pass, Slot, TensorSource,
+    Weights,
 };
 use st_native::NativeBackend;
 
@@ -97,14 +98,20 @@ fn the_graph_computes_what_transformers_computes() {
             _ => batch.push_with_types(&ids, &types).unwrap(),
         }
         let found = graph.forward(&batch, &GraphPass::inference()).unwrap().tokens.to_vec2::<f64>().unwrap();
+        // Rotary tables and root-mean-square norms are 32-bit floats in transformers, and the rows with linear biases were
+        // computed in 32 bits; the others are kept to ten digits.
+        let narrow = graph.spec().layers.iter().any(|layer| {
+            matches!(layer.attention.position, AttentionPosition::Rotary { .. } | AttentionPosition::Alibi)
+                || layer.feed_forward_norm.kind == NormKind::RootMeanSquare
+        });
+        let tolerance = if narrow { 1e-5 } else { 1e-9 };
         for (row, expected) in rows {
             let largest = largest_difference(&found[row..=row], &[expected]);
-            // Rotary tables and the logarithms of buckets are 32-bit floats in transformers.
-            assert!(largest < 1e-5, "{}, row {row}: {largest:e}", model.name);
+            assert!(largest < tolerance, "{}, row {row}: {largest:e}", model.name);
         }
         compared += 1;
     }
-    assert_eq!(compared, 32);
+    assert_eq!(compared, 35);
 }
 
 #[test]
@@ -113,11 +120,6 @@ fn in_32_bits_the_graph_agrees_with_the_native_engine() {
     for model in described::all() {
         let (_folder, files, graph) = graph(&model, false);
         seen.push(graph.architecture().name);
-        let disentangled = |position: &AttentionPosition| matches!(position, AttentionPosition::Disentangled { .. });
-        if graph.spec().layers.iter().any(|layer| disentangled(&layer.attention.position)) {
-            assert!(NativeBackend::new().load(&files, &EncoderOptions::new()).is_err());
-            continue;
-        }
         let native = NativeBackend::new().load(&files, &EncoderOptions::new()).unwrap();
         let batch = batch(graph.spec());
         let expected = native.forward(&batch, &Pass { layers: true, ..Pass::default() }).unwrap();
@@ -131,7 +133,7 @@ fn in_32_bits_the_graph_agrees_with_the_native_engine() {
             let found: Vec<_> = found.to_vec2::<f32>().unwrap().iter().map(|row| wide(row)).collect();
             let expected: Vec<_> = expected.chunks(graph.spec().hidden).map(wide).collect();
             let largest = largest_difference(&found, &expected);
-            assert!(largest < 1e-5, "{}: {largest:e}", model.name);
+            assert!(largest < 2e-5, "{}: {largest:e}", model.name);
         }
     }
     for architecture in ARCHITECTURES {
@@ -166,5 +168,5 @@ fn longer_sequences_are_those_of_transformers_too() {
         }
         compared += 1;
     }
-    assert_eq!(compared, 14);
+    assert_eq!(compared, 17);
 }

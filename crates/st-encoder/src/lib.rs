@@ -28,6 +28,7 @@ pub mod adapters;
 mod alibi;
 pub mod architectures;
 mod batch;
+mod disentangled;
 mod encoder;
 mod error;
 mod required_slots;
@@ -39,14 +40,15 @@ pub mod weights;
 
 pub use alibi::alibi_slopes;
 pub use batch::Batch;
+pub use disentangled::disentangled_place;
 pub use encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
 pub use error::EncoderError;
 pub use required_slots::required_slots;
 pub use rotary::{RotaryScaling, rotary_wave_numbers};
 pub use slot::{LayerSlot, Part, Slot, TensorSource};
 pub use spec::{
-    Activation, AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderSpec, FeedForwardSpec,
-    LayerSpec, NormKind, NormPlacement, NormSpec, PatchSpec, PositionSpec,
+    Activation, AttentionMask, AttentionPosition, AttentionSpec, DisentangledTerms, EmbeddingsSpec, EncoderSpec,
+    FeedForwardSpec, LayerSpec, NormKind, NormPlacement, NormSpec, PatchSpec, PositionSpec,
 };
 pub use token_embeddings::TokenEmbeddings;
 pub use weights::{DataType, RawTensor, Tensor, Weights, WeightsOverlay};

@@ -73,6 +73,14 @@ fn block(slots: &mut Vec<(Slot, Vec<usize>)>, hidden: usize, layer: usize, spec:
     linear(slots, keys, hidden, attention.input_bias, at(LayerSlot::Value));
     norm(slots, attention.query_key_norm, attention.head_size, at(LayerSlot::QueryNorm));
     norm(slots, attention.query_key_norm, attention.head_size, at(LayerSlot::KeyNorm));
+    if let AttentionPosition::Disentangled { own_projections: true, terms, .. } = attention.position {
+        if terms.has_queries() {
+            linear(slots, queries, hidden, attention.input_bias, at(LayerSlot::PositionQuery));
+        }
+        if terms.has_keys() {
+            linear(slots, keys, hidden, attention.input_bias, at(LayerSlot::PositionKey));
+        }
+    }
     linear(slots, hidden, queries, attention.output_bias, at(LayerSlot::AttentionOutput));
     norm(slots, spec.attention_norm.filter(|_| sandwich), hidden, at(LayerSlot::AttentionPostNorm));
 

@@ -49,6 +49,10 @@ pub enum LayerSlot {
     QueryNorm(Part),
     /// Norm of each head's key `[head_size]`.
     KeyNorm(Part),
+    /// Query projection of relative positions `[heads·head_size, hidden]`, where it is not the content's.
+    PositionQuery(Part),
+    /// Key projection of relative positions `[heads·head_size, hidden]`, where it is not the content's.
+    PositionKey(Part),
     /// Output projection `[hidden, heads·head_size]`.
     AttentionOutput(Part),
     /// Norm of the attention part `[hidden]`.

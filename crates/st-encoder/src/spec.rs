@@ -128,7 +128,7 @@ pub struct AttentionSpec {
     /// Components per head.
     pub head_size: usize,
     /// Factor on the scores; usually `1/√head_size`, T5: 1.
-    pub scale: f32,
+    pub scale: f64,
     /// Whether query, key and value projections have a bias.
     pub input_bias: bool,
     /// Whether the output projection has a bias.
@@ -171,7 +171,46 @@ pub enum AttentionPosition {
         span: usize,
         /// Distances beyond `span / 2` are binned by logarithm up to this one; `None` for version 1.
         max_distance: Option<usize>,
+        /// Which terms the scores have besides the product of query and key.
+        terms: DisentangledTerms,
+        /// Whether positions have projections of their own ([`crate::LayerSlot::PositionQuery`],
+        /// [`crate::LayerSlot::PositionKey`]) instead of those of the content.
+        own_projections: bool,
     },
+}
+
+/// The terms of disentangled scores that read a position (He et al. 2021).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DisentangledTerms {
+    /// The query's product with the key of the distance, `q·r_kᵀ` (`c2p`).
+    ContentToPosition,
+    /// The key's product with the query of the distance, `r_q·kᵀ` (`p2c`).
+    PositionToContent,
+    /// Both.
+    Both,
+}
+
+impl DisentangledTerms {
+    /// Whether distances have keys, which queries of the content meet.
+    #[must_use]
+    pub const fn has_keys(self) -> bool {
+        matches!(self, Self::ContentToPosition | Self::Both)
+    }
+
+    /// Whether distances have queries, which keys of the content meet.
+    #[must_use]
+    pub const fn has_queries(self) -> bool {
+        matches!(self, Self::PositionToContent | Self::Both)
+    }
+
+    /// Products that a score is a sum of, that of the contents included.
+    #[must_use]
+    pub const fn products(self) -> usize {
+        match self {
+            Self::Both => 3,
+            _ => 2,
+        }
+    }
 }
 
 /// Which tokens may see which.

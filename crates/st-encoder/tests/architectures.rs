@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use st_encoder::architectures::{ARCHITECTURES, Architecture, describe};
 use st_encoder::{
-    Activation, AttentionMask, AttentionPosition, EncoderSpec, NormKind, NormPlacement, PatchSpec, PositionSpec,
-    RotaryScaling, required_slots,
+    Activation, AttentionMask, AttentionPosition, DisentangledTerms, EncoderSpec, NormKind, NormPlacement, PatchSpec,
+    PositionSpec, RotaryScaling, required_slots,
 };
 
 /// Tensors that no encoder needs: poolers.
@@ -103,11 +103,23 @@ fn post_norm_encoders() {
 }
 
 #[test]
-fn deberta_scores_are_sums_of_three_products() {
-    for (name, span, max_distance) in [("deberta-v3", 8, Some(40)), ("deberta-v2", 24, None)] {
+fn deberta_scores_are_sums_of_products() {
+    use DisentangledTerms::{Both, ContentToPosition, PositionToContent};
+    for (name, span, max_distance, terms, own_projections) in [
+        ("deberta-v3", 8, Some(40), Both, false),
+        ("deberta-v2", 24, None, Both, false),
+        ("deberta-v2-c2p", 8, Some(40), ContentToPosition, true),
+        ("deberta-v2-p2c", 8, Some(24), PositionToContent, false),
+        ("deberta-v2-own", 8, Some(40), Both, true),
+    ] {
         let attention = spec(name).1.layers[0].attention.clone();
-        assert_eq!(attention.position, AttentionPosition::Disentangled { span, max_distance });
-        assert!((attention.scale - 1.0 / 24f32.sqrt()).abs() < 1e-7);
+        assert_eq!(
+            attention.position,
+            AttentionPosition::Disentangled { span, max_distance, terms, own_projections },
+            "{name}"
+        );
+        let products = if terms == Both { 3.0 } else { 2.0 };
+        assert!((attention.scale - 1.0 / f64::sqrt(products * 8.0)).abs() < 1e-7, "{name}");
     }
 }
 
@@ -197,7 +209,7 @@ fn gemma_has_two_bases_and_four_norms() {
     assert_eq!(spec.layers[5].attention.position, rotary(1_000_000.0, RotaryScaling::Divided(8.0)));
     let layer = &spec.layers[0];
     assert_eq!((layer.placement, layer.feed_forward_norm.unit_offset), (NormPlacement::Sandwich, true));
-    assert!((layer.attention.scale - 1.0 / 24f32.sqrt()).abs() < 1e-7);
+    assert!((layer.attention.scale - 1.0 / 24f64.sqrt()).abs() < 1e-16);
     assert_eq!(spec.embeddings.scale, Some(32f32.sqrt()));
 }
 
@@ -277,8 +289,8 @@ fn what_no_architecture_describes_is_refused_by_name() {
             "'relative_attention_num_buckets' 16 is not supported, only 32 is",
         ),
         ("albert", "inner_group_num", json!(2), "'inner_group_num' 2 is not supported, only 1 is"),
-        ("deberta-v3", "share_att_key", json!(false), "'share_att_key' false is not supported, only true is"),
-        ("deberta-v3", "pos_att_type", json!("c2p"), "'pos_att_type' is only supported with both c2p and p2c"),
+        ("deberta-v3", "pos_att_type", json!("c2p|p2p"), "'pos_att_type' is only supported with c2p, p2c or both"),
+        ("deberta-v3", "pos_att_type", json!([]), "'pos_att_type' is only supported with c2p, p2c or both"),
         ("deberta-v3", "conv_kernel_size", json!(3), "'conv_kernel_size' 3 is not supported, only 0 is"),
         ("nomic_bert", "moe_every_n_layers", json!(2), "'moe_every_n_layers' 2 is not supported, only 0 is"),
         (

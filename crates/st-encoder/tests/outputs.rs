@@ -12,7 +12,7 @@ use std::path::Path;
 use reference::Reference;
 use serde_json::Value;
 use st_encoder::architectures::describe;
-use st_encoder::{PatchSpec, Slot};
+use st_encoder::{AttentionPosition, NormKind, PatchSpec, Slot};
 
 /// Elements of a tensor by its name, as `generate.py` makes them.
 fn number(name: &str, index: usize) -> f64 {
@@ -43,8 +43,8 @@ fn patches_of(patches: PatchSpec, side: usize) -> reference::Rows {
     places.map(patch).collect()
 }
 
-/// Largest difference between the rows of a file and those of its description.
-fn difference(path: &Path) -> Option<f64> {
+/// Largest difference between the rows of a file and those of its description, and how much is allowed.
+fn difference(path: &Path) -> Option<(f64, f64)> {
     let file: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let output = file.get("output")?;
     let (architecture, spec) = describe(&file["config"], path).unwrap();
@@ -71,7 +71,13 @@ fn difference(path: &Path) -> Option<f64> {
             largest = largest.max((found - expected.as_f64().unwrap()).abs());
         }
     }
-    Some(largest)
+    // Rotary tables and root-mean-square norms are 32-bit floats in transformers, and the rows with linear biases were
+    // computed in 32 bits; the others are kept to ten digits.
+    let narrow = spec.layers.iter().any(|layer| {
+        matches!(layer.attention.position, AttentionPosition::Rotary { .. } | AttentionPosition::Alibi)
+            || layer.feed_forward_norm.kind == NormKind::RootMeanSquare
+    });
+    Some((largest, if narrow { 1e-5 } else { 2e-9 }))
 }
 
 #[test]
@@ -84,15 +90,14 @@ fn every_description_computes_what_transformers_computes() {
         if path.extension().is_none_or(|extension| extension != "json") {
             continue;
         }
-        if let Some(difference) = difference(&path) {
+        if let Some((difference, allowed)) = difference(&path) {
             compared += 1;
             println!("{}: {difference:.1e}", path.file_stem().unwrap().display());
-            // Rotary tables and the logarithms of buckets are 32-bit floats in transformers.
-            if difference > 1e-5 {
+            if difference > allowed {
                 wrong.push(format!("{}: {difference:e}", path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(compared, 32);
+    assert_eq!(compared, 35);
 }

@@ -116,8 +116,14 @@ fn check(spec: &EncoderSpec) -> Result<(), EncoderError> {
             return refuse(format!("scores scaled by {}", attention.scale));
         }
         match attention.position {
-            AttentionPosition::Disentangled { .. } => {
-                return refuse("disentangled attention; run the model with the candle backend".into());
+            AttentionPosition::Disentangled { span, .. }
+                if span == 0
+                    || span > LARGEST_DISTANCE
+                    || attention.heads != attention.key_value_heads
+                    || spec.embeddings.norm.is_none() =>
+            {
+                let heads = attention.key_value_heads;
+                return refuse(format!("disentangled attention of span {span} with {heads} key heads"));
             }
             AttentionPosition::Rotary { dimensions, .. } if dimensions > attention.head_size => {
                 return refuse(format!("{dimensions} rotated components in heads of {}", attention.head_size));
@@ -157,12 +163,17 @@ mod tests {
             (|spec| spec.max_sequence = Some(41), "40 positions"),
             (|spec| spec.max_sequence = None, "40 positions"),
             (|spec| spec.layers[1].attention.key_value_heads = 3, "layer 1 has 4 query heads for 3 key heads"),
-            (|spec| spec.layers[0].attention.scale = f32::NAN, "scaled by NaN"),
+            (|spec| spec.layers[0].attention.scale = f64::NAN, "scaled by NaN"),
             (
                 |spec| {
-                    spec.layers[0].attention.position = AttentionPosition::Disentangled { span: 4, max_distance: None };
+                    spec.layers[0].attention.position = AttentionPosition::Disentangled {
+                        span: 0,
+                        max_distance: None,
+                        terms: st_encoder::DisentangledTerms::Both,
+                        own_projections: false,
+                    };
                 },
-                "disentangled attention",
+                "disentangled attention of span 0",
             ),
             (
                 |spec| {

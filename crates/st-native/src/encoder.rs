@@ -141,7 +141,7 @@ impl NativeEncoder {
             batches
         };
         let seen = self.observed(batches)?;
-        for block in &mut self.network.blocks {
+        for block in self.network.blocks.iter_mut().filter(|block| block.attention.relative.is_none()) {
             block.attention.kernel = self.kernels.attend_for_bytes();
         }
         let kernels = self.kernels;

@@ -31,6 +31,7 @@ mod kernels;
 mod layers;
 pub mod limits;
 mod load;
+mod load_relative;
 mod memory;
 mod row_sum;
 mod scratch;

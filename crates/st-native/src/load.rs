@@ -19,7 +19,9 @@ use crate::layers::feed_forward::FeedForward;
 use crate::layers::linear::{Linear, Source};
 use crate::layers::norm::Norm;
 use crate::layers::packing::Axis;
+use crate::layers::relative::Places;
 use crate::layers::rotary::Rotary;
+use crate::memory::Buffer;
 use crate::table::Table;
 
 /// A block, once it was its turn.
@@ -58,20 +60,20 @@ pub(crate) fn open(files: &EncoderFiles) -> Result<(&'static Architecture, Encod
 }
 
 impl Loader<'_> {
-    fn tensor(&self, slot: Slot, shape: &[usize]) -> Result<Cow<'_, [f32]>, EncoderError> {
+    pub(crate) fn tensor(&self, slot: Slot, shape: &[usize]) -> Result<Cow<'_, [f32]>, EncoderError> {
         let numbers = self.weights.tensor(&(self.architecture.source)(self.spec, slot), shape)?.to_f32()?;
         self.parameters.fetch_add(numbers.len() as u64, Ordering::Relaxed);
         Ok(numbers)
     }
 
-    fn norm(&self, spec: NormSpec, width: usize, slot: impl Fn(Part) -> Slot) -> Result<Norm, EncoderError> {
+    pub(crate) fn norm(&self, spec: NormSpec, width: usize, slot: impl Fn(Part) -> Slot) -> Result<Norm, EncoderError> {
         let weight = self.tensor(slot(Part::Weight), &[width])?;
         let bias = if spec.bias { Some(self.tensor(slot(Part::Bias), &[width])?) } else { None };
         Ok(Norm::new(spec, &weight, bias.as_deref()))
     }
 
     /// A linear layer of one or more weights side by side.
-    fn linear(
+    pub(crate) fn linear(
         &self,
         outputs: &[(Axis, &dyn Fn(Part) -> Slot)],
         inputs: Axis,
@@ -94,7 +96,7 @@ impl Loader<'_> {
     pub(crate) fn network(&self) -> Result<Network, EncoderError> {
         let (blocks, embeddings) = std::thread::scope(|scope| {
             let embeddings = scope.spawn(|| self.embeddings());
-            let blocks = self.blocks();
+            let blocks = self.relative_table().and_then(|table| self.blocks(table.as_ref()));
             (blocks, embeddings.join())
         });
         let embeddings = embeddings.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
@@ -164,7 +166,10 @@ impl Loader<'_> {
                         Positions::Rotary(Rotary::new(base, dimensions, scaling, self.spec.max_sequence))
                     }
                     AttentionPosition::Alibi => Positions::Distance(DistanceBias::alibi(attention.heads)),
-                    AttentionPosition::None | AttentionPosition::Disentangled { .. } => Positions::None,
+                    AttentionPosition::Disentangled { span, max_distance, .. } => {
+                        Positions::Relative(Places::new(span, max_distance, self.spec.max_sequence))
+                    }
+                    AttentionPosition::None => Positions::None,
                 }),
             };
             made.push((&attention.position, attention.heads, position.clone()));
@@ -174,7 +179,7 @@ impl Loader<'_> {
     }
 
     /// The distinct blocks, and the order in which they run.
-    fn blocks(&self) -> Result<(Vec<Block>, Vec<usize>), EncoderError> {
+    fn blocks(&self, relative: Option<&Buffer<f32>>) -> Result<(Vec<Block>, Vec<usize>), EncoderError> {
         let mut distinct: Vec<usize> = Vec::new();
         let mut index = HashMap::new();
         let mut places = Vec::with_capacity(self.spec.layers.len());
@@ -194,7 +199,7 @@ impl Loader<'_> {
                 let place = next.fetch_add(1, Ordering::Relaxed);
                 distinct.get(place).map(|layer| (place, layer))
             } {
-                let block = self.block(layer);
+                let block = self.block(layer, relative);
                 results.lock().unwrap_or_else(PoisonError::into_inner)[place] = Some(block);
             }
         };
@@ -210,7 +215,7 @@ impl Loader<'_> {
         Ok((blocks, places))
     }
 
-    fn block(&self, layer: usize) -> Result<Block, EncoderError> {
+    fn block(&self, layer: usize, relative: Option<&Buffer<f32>>) -> Result<Block, EncoderError> {
         let spec = &self.spec.layers[layer];
         let at = |slot| Slot::Layer { layer, slot };
         let hidden = Axis::whole(self.spec.hidden);
@@ -235,6 +240,7 @@ impl Loader<'_> {
             hidden,
             attention.input_bias,
         )?;
+        let relative = relative.map(|table| self.relative(layer, table, &projection)).transpose()?.flatten();
         let network = &spec.feed_forward;
         let inner = Axis::whole(network.inner);
         Ok(Block {
@@ -244,6 +250,7 @@ impl Loader<'_> {
                 projection,
                 head_norm(&LayerSlot::QueryNorm)?,
                 head_norm(&LayerSlot::KeyNorm)?,
+                relative,
             ),
             output: self.linear(
                 &[(hidden, &|part| at(LayerSlot::AttentionOutput(part)))],

@@ -37,6 +37,10 @@ pub(crate) struct Piece {
     pub(crate) halves: Buffer<u16>,
     /// Bias by distance.
     pub(crate) bias: Buffer<f32>,
+    /// Products of some queries with the keys of relative positions.
+    pub(crate) to_positions: Buffer<f32>,
+    /// Products of a head's keys with the queries of relative positions.
+    pub(crate) from_positions: Buffer<f32>,
 }
 
 /// Rows in bytes.
@@ -88,8 +92,9 @@ impl Kept for Activations {
 
 impl Kept for Piece {
     fn bytes(&self) -> usize {
-        [&self.inner, &self.transposed, &self.scores, &self.bias].iter().map(|buffer| buffer.bytes()).sum::<usize>()
-            + self.halves.bytes()
+        let numbers =
+            [&self.inner, &self.transposed, &self.scores, &self.bias, &self.to_positions, &self.from_positions];
+        numbers.iter().map(|buffer| buffer.bytes()).sum::<usize>() + self.halves.bytes()
     }
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use st_encoder::{Backend, Batch, EncoderFiles, EncoderOptions, Pass, Rows, TensorSource, WeightFormat, Weights};
 use st_native::{InstructionSet, NativeBackend};
 
-const FAMILIES: [&str; 14] = [
+const FAMILIES: [&str; 17] = [
     "bert",
     "bert-wide-heads",
     "bert-relu",
@@ -22,6 +22,9 @@ const FAMILIES: [&str; 14] = [
     "mistral",
     "gemma3",
     "t5",
+    "deberta-v3",
+    "deberta-v2",
+    "deberta-v2-own",
 ];
 
 const FORMATS: [WeightFormat; 4] = [WeightFormat::F32, WeightFormat::BF16, WeightFormat::F16, WeightFormat::Int8];

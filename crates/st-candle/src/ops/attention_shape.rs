@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{DType, Device, Result, Tensor};
-use st_encoder::{AttentionMask, AttentionPosition, AttentionSpec, alibi_slopes};
+use st_encoder::{AttentionMask, AttentionPosition, AttentionSpec, alibi_slopes, disentangled_place};
 
 use super::sequences::{Group, Sequences};
 
@@ -61,7 +61,7 @@ impl AttentionShape {
             heads: spec.heads,
             key_value_heads: spec.key_value_heads,
             head_size: spec.head_size,
-            scale: f64::from(spec.scale),
+            scale: spec.scale,
             mask: spec.mask,
             position: spec.position.clone(),
             sequences,
@@ -88,9 +88,8 @@ impl AttentionShape {
             AttentionPosition::RelativeBias { buckets, max_distance } => {
                 Some(bucket(key as i64 - query as i64, buckets, max_distance))
             }
-            AttentionPosition::Disentangled { span, max_distance } => {
-                let place = logarithmic(query as i64 - key as i64, span, max_distance).saturating_add(span as i64);
-                Some(place.clamp(0, 2 * span as i64 - 1) as usize)
+            AttentionPosition::Disentangled { span, max_distance, .. } => {
+                Some(disentangled_place(query as i64 - key as i64, span, max_distance))
             }
             _ => None,
         }
@@ -153,22 +152,11 @@ fn bucket(distance: i64, buckets: usize, max_distance: usize) -> usize {
     side + exact.saturating_add((share * (half - exact) as f32) as usize).min(half - 1)
 }
 
-/// DeBERTa's bucket of a distance (He et al. 2021): up to half the span as it is, the rest by logarithm.
-fn logarithmic(distance: i64, span: usize, max_distance: Option<usize>) -> i64 {
-    let middle = (span / 2) as i64;
-    match max_distance {
-        Some(furthest) if distance.abs() > middle => {
-            let share = (distance.abs() as f32 / middle as f32).ln() / ((furthest - 1) as f32 / middle as f32).ln();
-            ((share * (middle - 1) as f32).ceil() as i64).saturating_add(middle).saturating_mul(distance.signum())
-        }
-        _ => distance,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use st_encoder::DisentangledTerms;
 
     proptest! {
         /// Whatever a configuration says, no row outside the table is read.
@@ -183,7 +171,12 @@ mod tests {
             let position = if buckets {
                 AttentionPosition::RelativeBias { buckets: size, max_distance: furthest }
             } else {
-                AttentionPosition::Disentangled { span: size / 2, max_distance: Some(furthest) }
+                AttentionPosition::Disentangled {
+                    span: size / 2,
+                    max_distance: Some(furthest),
+                    terms: DisentangledTerms::Both,
+                    own_projections: false,
+                }
             };
             let spec = AttentionSpec {
                 heads: 1,
@@ -203,15 +196,11 @@ mod tests {
         }
     }
 
-    /// `T5Attention._relative_position_bucket` with 32 buckets and distance 128, and `make_log_bucket_position` with 256
-    /// and 512 (DeBERTa v3), transformers 4.57.
+    /// `T5Attention._relative_position_bucket` with 32 buckets and distance 128, transformers 4.57.
     #[test]
     fn buckets_are_those_of_transformers() {
         let distances = [-200, -128, -64, -16, -8, -7, -1, 0, 1, 7, 8, 11, 12, 20, 127, 500];
         let expected = [15, 15, 14, 10, 8, 7, 1, 0, 17, 23, 24, 24, 25, 26, 31, 31];
         assert_eq!(distances.map(|distance| bucket(distance, 32, 128)), expected);
-        let distances = [-400, -300, -200, -129, -128, -5, 0, 5, 128, 129, 200, 300, 511, 600];
-        let expected = [-233, -207, -169, -129, -128, -5, 0, 5, 128, 129, 169, 207, 255, 270];
-        assert_eq!(distances.map(|distance| logarithmic(distance, 256, Some(512))), expected);
     }
 }

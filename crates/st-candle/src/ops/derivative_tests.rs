@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
-use st_encoder::{Activation, AttentionMask, AttentionPosition, AttentionSpec, NormKind, NormSpec};
+use st_encoder::{Activation, AttentionMask, AttentionPosition, AttentionSpec, DisentangledTerms, NormKind, NormSpec};
 
 use super::*;
 use crate::dropout::DropoutState;
@@ -177,11 +177,19 @@ fn attentions() {
 fn disentangled_attentions() {
     let dropped = DropoutState::new(5).next_pass().mask(2, 0.3);
     for max_distance in [None, Some(8)] {
-        let position = AttentionPosition::Disentangled { span: 2, max_distance };
-        for shape in shapes(&spec(2, 2, AttentionMask::Full, position.clone())) {
-            check(&format!("{position:?}"), &[&[11, 6], &[11, 6], &[11, 6], &[4, 6], &[4, 6]], |x| {
-                disentangled_attention(&x[0], &x[1], &x[2], &x[3], &x[4], &shape, dropped.as_ref())
-            });
+        for terms in
+            [DisentangledTerms::Both, DisentangledTerms::ContentToPosition, DisentangledTerms::PositionToContent]
+        {
+            let position = AttentionPosition::Disentangled { span: 2, max_distance, terms, own_projections: false };
+            for shape in shapes(&spec(2, 2, AttentionMask::Full, position.clone())) {
+                let inputs = [&[11, 6][..], &[11, 6], &[11, 6], &[4, 6], &[4, 6]];
+                let inputs = &inputs[..2 + terms.products()];
+                check(&format!("{position:?}"), inputs, |x| {
+                    let queries = terms.has_queries().then(|| &x[3]);
+                    let keys = terms.has_keys().then(|| &x[x.len() - 1]);
+                    disentangled_attention(&x[0], &x[1], &x[2], queries, keys, &shape, dropped.as_ref())
+                });
+            }
         }
     }
 }
@@ -204,7 +212,7 @@ fn tables_go_with_relative_positions() {
     let table = numbers(&[6, 4], 1);
     let [none, _] = shapes(&spec(4, 4, AttentionMask::Full, AttentionPosition::None));
     assert!(attention(&x, &x, &x, &none, Some(&table), None).is_err());
-    assert!(disentangled_attention(&x, &x, &x, &x, &x, &none, None).is_err());
+    assert!(disentangled_attention(&x, &x, &x, Some(&x), Some(&x), &none, None).is_err());
     let position = AttentionPosition::RelativeBias { buckets: 6, max_distance: 4 };
     let [relative, _] = shapes(&spec(4, 4, AttentionMask::Full, position));
     assert!(attention(&x, &x, &x, &relative, None, None).is_err());

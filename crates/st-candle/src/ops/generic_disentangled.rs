@@ -12,8 +12,8 @@ pub(super) fn attention(
     query: &Tensor,
     key: &Tensor,
     value: &Tensor,
-    relative_query: &Tensor,
-    relative_key: &Tensor,
+    relative_query: Option<&Tensor>,
+    relative_key: Option<&Tensor>,
     shape: &AttentionShape,
     dropout: Option<&DropoutMask>,
 ) -> Result<Tensor> {
@@ -22,7 +22,8 @@ pub(super) fn attention(
     }
     let (heads, size) = (shape.heads, shape.head_size);
     let relative = |x: &Tensor| x.reshape(((), heads, size))?.permute((1, 2, 0))?.unsqueeze(0);
-    let (relative_query, relative_key) = (relative(relative_query)?, relative(relative_key)?);
+    let relative_query = relative_query.map(relative).transpose()?;
+    let relative_key = relative_key.map(relative).transpose()?;
     let sequences = &shape.sequences;
     let constants = shape.constants()?;
     let mut parts = Vec::with_capacity(constants.len());
@@ -34,10 +35,15 @@ pub(super) fn attention(
         // Row: query, column: key.
         let places = places.reshape((1, 1, length, length))?;
         let of = |places: &Tensor| places.broadcast_as((members, heads, length, length))?.contiguous();
-        let content = query.matmul(&key.t()?)?;
-        let to_position = query.broadcast_matmul(&relative_key)?.gather(&of(&places)?, 3)?;
-        let from_position = key.broadcast_matmul(&relative_query)?.gather(&of(&places.transpose(2, 3)?)?, 3)?;
-        let mut scores = widened(&((content + to_position)? + from_position.t()?)?)?;
+        let mut scores = query.matmul(&key.t()?)?;
+        if let Some(relative_key) = &relative_key {
+            scores = (scores + query.broadcast_matmul(relative_key)?.gather(&of(&places)?, 3)?)?;
+        }
+        if let Some(relative_query) = &relative_query {
+            let from_position = key.broadcast_matmul(relative_query)?.gather(&of(&places.transpose(2, 3)?)?, 3)?;
+            scores = (scores + from_position.t()?)?;
+        }
+        let mut scores = widened(&scores)?;
         scores = (scores * shape.scale)?;
         if let Some(additive) = &constants.additive {
             scores = scores.broadcast_add(additive)?;

@@ -180,7 +180,8 @@ pub fn attention(
 /// [`attention`] with the two terms of relative positions of DeBERTa (He et al. 2021), content to position and position
 /// to content: `softmax((q·kᵀ + q·r_kᵀ + r_q·kᵀ) · scale) · v`, where each pair reads the row of its distance.
 ///
-/// `relative_query` and `relative_key` are `[2·span, heads · head_size]`: projections of the table of relative positions.
+/// `relative_query` and `relative_key` are `[2·span, heads · head_size]`: projections of the table of relative positions;
+/// a term whose projection is `None` is left out.
 ///
 /// # Errors
 /// When shapes, types or devices do not fit, or the shape is not one of disentangled attention.
@@ -188,8 +189,8 @@ pub fn disentangled_attention(
     query: &Tensor,
     key: &Tensor,
     value: &Tensor,
-    relative_query: &Tensor,
-    relative_key: &Tensor,
+    relative_query: Option<&Tensor>,
+    relative_key: Option<&Tensor>,
     shape: &AttentionShape,
     dropout: Option<&DropoutMask>,
 ) -> Result<Tensor> {

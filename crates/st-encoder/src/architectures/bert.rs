@@ -71,7 +71,7 @@ pub(super) fn describe_sized(config: &Config<'_>, sizes: &Sizes) -> Result<Encod
             heads,
             key_value_heads: heads,
             head_size,
-            scale: 1.0 / (head_size as f32).sqrt(),
+            scale: 1.0 / (head_size as f64).sqrt(),
             input_bias: true,
             output_bias: true,
             position: AttentionPosition::None,

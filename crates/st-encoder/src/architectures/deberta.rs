@@ -1,10 +1,12 @@
 //! DeBERTa versions 2 and 3 (He et al. 2021): disentangled attention over content and relative position, keys and queries
-//! of positions made by the projections of the content.
+//! of positions made by the projections of the content or by their own.
 
 use serde_json::Value;
 
 use super::{Architecture, Config, bert};
-use crate::{AttentionPosition, EncoderError, EncoderSpec, LayerSlot, PositionSpec, Slot, TensorSource};
+use crate::{
+    AttentionPosition, DisentangledTerms, EncoderError, EncoderSpec, LayerSlot, PositionSpec, Slot, TensorSource,
+};
 
 pub(super) const DEBERTA: Architecture = Architecture {
     name: "deberta-v2",
@@ -36,14 +38,18 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
         spec.max_sequence = None;
     }
     let furthest = above_zero(config, "max_relative_positions")?.unwrap_or(count);
-    let position = match above_zero(config, "position_buckets")? {
-        Some(buckets) => AttentionPosition::Disentangled { span: buckets, max_distance: Some(furthest) },
-        None => AttentionPosition::Disentangled { span: furthest, max_distance: None },
+    let buckets = above_zero(config, "position_buckets")?;
+    let terms = terms(config)?;
+    let position = AttentionPosition::Disentangled {
+        span: buckets.unwrap_or(furthest),
+        max_distance: buckets.map(|_| furthest),
+        terms,
+        own_projections: !config.flag_or("share_att_key", false)?,
     };
     for layer in &mut spec.layers {
         layer.attention.position = position.clone();
-        // The score is a sum of three products.
-        layer.attention.scale = 1.0 / ((3 * layer.attention.head_size) as f32).sqrt();
+        // The score is a sum of products; the original takes the root in 32 bits.
+        layer.attention.scale = 1.0 / f64::from(((terms.products() * layer.attention.head_size) as f32).sqrt());
     }
     Ok(spec)
 }
@@ -51,19 +57,27 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
 /// All published models of versions 2 and 3 are alike in these; the two largest of version 2 have a convolution besides.
 fn refuse_variants(config: &Config<'_>, hidden: usize) -> Result<(), EncoderError> {
     config.must("relative_attention", &[true.into()])?;
-    config.must("share_att_key", &[true.into()])?;
     config.must("norm_rel_ebd", &["layer_norm".into()])?;
     config.only("conv_kernel_size", &[0.into()])?;
-    config.only("embedding_size", &[hidden.into()])?;
+    config.only("embedding_size", &[hidden.into()])
+}
+
+/// The terms that `pos_att_type` names, as a list or with bars between them.
+fn terms(config: &Config<'_>) -> Result<DisentangledTerms, EncoderError> {
     let kinds: Vec<&str> = match config.value("pos_att_type") {
         Some(Value::String(kinds)) => kinds.split('|').map(str::trim).collect(),
         Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
-    if ["c2p", "p2c"].iter().all(|kind| kinds.contains(kind)) {
-        return Ok(());
+    if kinds.iter().all(|kind| ["c2p", "p2c"].contains(kind)) {
+        match ["c2p", "p2c"].map(|kind| kinds.contains(&kind)) {
+            [true, true] => return Ok(DisentangledTerms::Both),
+            [true, false] => return Ok(DisentangledTerms::ContentToPosition),
+            [false, true] => return Ok(DisentangledTerms::PositionToContent),
+            [false, false] => {}
+        }
     }
-    Err(config.error("'pos_att_type' is only supported with both c2p and p2c"))
+    Err(config.error("'pos_att_type' is only supported with c2p, p2c or both"))
 }
 
 /// A size for which −1 stands for "not given".
@@ -81,6 +95,12 @@ fn source(spec: &EncoderSpec, slot: Slot) -> TensorSource {
         Slot::Layer { layer, slot: LayerSlot::Query(part) } => (format!("{layer}.attention.self.query_proj"), part),
         Slot::Layer { layer, slot: LayerSlot::Key(part) } => (format!("{layer}.attention.self.key_proj"), part),
         Slot::Layer { layer, slot: LayerSlot::Value(part) } => (format!("{layer}.attention.self.value_proj"), part),
+        Slot::Layer { layer, slot: LayerSlot::PositionQuery(part) } => {
+            (format!("{layer}.attention.self.pos_query_proj"), part)
+        }
+        Slot::Layer { layer, slot: LayerSlot::PositionKey(part) } => {
+            (format!("{layer}.attention.self.pos_key_proj"), part)
+        }
         _ => return bert::source(spec, slot),
     };
     TensorSource::whole(format!("encoder.layer.{place}.{}", part.name()))

@@ -49,7 +49,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
                 heads,
                 key_value_heads,
                 head_size,
-                scale: 1.0 / (scalar as f32).sqrt(),
+                scale: 1.0 / scalar.sqrt(),
                 input_bias: bias,
                 output_bias: bias,
                 position: AttentionPosition::Rotary { base, dimensions: head_size, scaling },

@@ -32,7 +32,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             heads,
             key_value_heads: heads,
             head_size,
-            scale: 1.0 / (head_size as f32).sqrt(),
+            scale: 1.0 / (head_size as f64).sqrt(),
             input_bias: true,
             output_bias: true,
             position: position(config, head_size)?,

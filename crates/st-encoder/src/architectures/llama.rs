@@ -89,7 +89,7 @@ pub(super) fn describe(config: &Config<'_>, family: &Family) -> Result<EncoderSp
             heads,
             key_value_heads,
             head_size,
-            scale: 1.0 / (head_size as f32).sqrt(),
+            scale: 1.0 / (head_size as f64).sqrt(),
             input_bias,
             output_bias,
             position: AttentionPosition::Rotary {

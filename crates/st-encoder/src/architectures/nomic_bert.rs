@@ -49,7 +49,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             heads,
             key_value_heads: heads,
             head_size,
-            scale: 1.0 / (head_size as f32).sqrt(),
+            scale: 1.0 / (head_size as f64).sqrt(),
             input_bias: projection_bias,
             output_bias: projection_bias,
             position: AttentionPosition::Rotary {

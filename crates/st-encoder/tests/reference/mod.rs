@@ -123,13 +123,22 @@ impl Reference<'_> {
             queries.iter_mut().chain(&mut keys).for_each(|rows| rotate(rows, &waves));
         }
         // Queries and keys of relative positions, by the projections of the content.
-        let relative = matches!(spec.position, AttentionPosition::Disentangled { .. }).then(|| {
-            let table = self.get(Slot::RelativeEmbedding);
-            let table: Rows = table.chunks(self.spec.hidden).map(<[f64]>::to_vec).collect();
-            let norm = self.spec.embeddings.norm.expect("DeBERTa has a norm of its embeddings");
-            let table = self.norm(&table, &norm, Slot::RelativeEmbeddingNorm);
-            (self.heads(&table, at(LayerSlot::Query), spec), self.heads(&table, at(LayerSlot::Key), spec))
-        });
+        let relative = match spec.position {
+            AttentionPosition::Disentangled { terms, own_projections, .. } => {
+                let table = self.get(Slot::RelativeEmbedding);
+                let table: Rows = table.chunks(self.spec.hidden).map(<[f64]>::to_vec).collect();
+                let norm = self.spec.embeddings.norm.expect("DeBERTa has a norm of its embeddings");
+                let table = self.norm(&table, &norm, Slot::RelativeEmbeddingNorm);
+                let project = |own: fn(Part) -> LayerSlot, shared: fn(Part) -> LayerSlot| {
+                    self.heads(&table, at(if own_projections { own } else { shared }), spec)
+                };
+                (
+                    terms.has_queries().then(|| project(LayerSlot::PositionQuery, LayerSlot::Query)),
+                    terms.has_keys().then(|| project(LayerSlot::PositionKey, LayerSlot::Key)),
+                )
+            }
+            _ => (None, None),
+        };
         let tokens = states.len();
         let mut attended = vec![Vec::new(); tokens];
         for (head, queries) in queries.iter().enumerate() {
@@ -137,21 +146,22 @@ impl Reference<'_> {
             for (row, query) in queries.iter().enumerate() {
                 let mut weights = vec![0.0; tokens];
                 for (column, weight) in weights.iter_mut().enumerate() {
-                    let mut score = f64::from(spec.scale) * dot(query, &keys[group][column]);
-                    if let (
-                        Some((relative_queries, relative_keys)),
-                        AttentionPosition::Disentangled { span, max_distance },
-                    ) = (&relative, &spec.position)
-                    {
-                        let place = |from: usize, to: usize| {
-                            let bucket = logarithmic(from as i64 - to as i64, *span, *max_distance);
-                            (bucket + *span as i64).clamp(0, 2 * *span as i64 - 1) as usize
+                    let mut score = spec.scale * dot(query, &keys[group][column]);
+                    if let AttentionPosition::Disentangled { span, max_distance, .. } = spec.position {
+                        let place = |distance: i64| {
+                            let bucket = logarithmic(distance, span, max_distance);
+                            (bucket + span as i64).clamp(0, 2 * span as i64 - 1) as usize
                         };
-                        let mirrored = (*span as i64 - logarithmic(column as i64 - row as i64, *span, *max_distance))
-                            .clamp(0, 2 * *span as i64 - 1) as usize;
-                        score += f64::from(spec.scale)
-                            * (dot(query, &relative_keys[group][place(row, column)])
-                                + dot(&keys[group][column], &relative_queries[head][mirrored]));
+                        let distance = row as i64 - column as i64;
+                        let mirrored = (span as i64 - logarithmic(-distance, span, max_distance))
+                            .clamp(0, 2 * span as i64 - 1) as usize;
+                        let (relative_queries, relative_keys) = &relative;
+                        if let Some(relative_keys) = relative_keys {
+                            score += spec.scale * dot(query, &relative_keys[group][place(distance)]);
+                        }
+                        if let Some(relative_queries) = relative_queries {
+                            score += spec.scale * dot(&keys[group][column], &relative_queries[head][mirrored]);
+                        }
                     }
                     score += self.bias(spec, head, row, column);
                     *weight = if visible(spec.mask, row, column) { score } else { f64::NEG_INFINITY };

@@ -9,6 +9,7 @@ use std::ops::Range;
 use st_encoder::AttentionMask;
 
 use super::exponential::exp2;
+use super::relative::{self, RelativeCall};
 use super::strip::StripCall;
 use super::vector::Vector;
 
@@ -42,6 +43,9 @@ pub(crate) struct AttentionCall {
     pub(crate) bias: *const f32,
     /// Numbers from one head's bias to the next, at least `2 · tokens + QUERIES`.
     pub(crate) bias_stride: usize,
+    /// The terms of disentangled attention; null without. Then the group is of one head, and the kernel is not the one in
+    /// bfloat16.
+    pub(crate) relative: *const RelativeCall,
     /// Which keys a query sees.
     pub(crate) mask: AttentionMask,
     /// Room for `head` rows of [`QUERIES`] numbers.
@@ -88,6 +92,12 @@ fn queries_of(mask: AttentionMask, row: usize) -> Range<usize> {
 
 #[inline(always)]
 pub(super) unsafe fn attend<V: Vector>(call: &AttentionCall) {
+    // SAFETY: the caller's promise; see `AttentionKernel`.
+    let relative = unsafe { call.relative.as_ref() };
+    if let Some(relative) = relative {
+        // SAFETY: as above.
+        unsafe { relative::from_positions::<V>(relative, call) };
+    }
     for member in 0..call.group {
         let mut first = 0;
         while first < call.queries {
@@ -135,6 +145,9 @@ unsafe fn block<V: Vector, const VECTORS: usize>(call: &AttentionCall, member: u
                 output_stride: width,
             });
         });
+        if let Some(relative) = call.relative.as_ref() {
+            relative::add::<V, VECTORS>(relative, call, first, rows, keys.clone());
+        }
         let bias =
             if call.bias.is_null() { call.bias } else { call.bias.add(member * call.bias_stride + tokens - 1 + first) };
         let (factor, shift) = shifts::<V, VECTORS>(call.scores, keys.clone(), first, call.mask, call.scale, bias);

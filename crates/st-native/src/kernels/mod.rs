@@ -23,6 +23,7 @@ pub(crate) mod observe;
 pub(crate) mod peak;
 mod portable;
 pub(crate) mod quantise;
+pub(crate) mod relative;
 pub(crate) mod strip;
 mod strip_call;
 #[cfg(test)]

@@ -198,6 +198,7 @@ proptest! {
                 scale,
                 bias: if with_bias { bias.as_ptr() } else { std::ptr::null() },
                 bias_stride,
+                relative: std::ptr::null(),
                 mask,
                 transposed: transposed.as_mut_ptr(),
                 scores: scores.as_mut_ptr(),

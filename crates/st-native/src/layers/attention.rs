@@ -7,6 +7,7 @@ use st_encoder::{AttentionMask, AttentionSpec};
 
 use super::linear::{Epilogue, Linear};
 use super::norm::Norm;
+use super::relative::{Places, Relative};
 use super::rotary::Rotary;
 use super::{Run, padded, spread};
 use crate::kernels::attention::{AttentionCall, AttentionKernel, QUERIES};
@@ -29,6 +30,8 @@ pub(crate) struct Attention {
     pub(crate) kernel: AttentionKernel,
     pub(crate) query_norm: Option<Norm>,
     pub(crate) key_norm: Option<Norm>,
+    /// Projections of relative positions.
+    pub(crate) relative: Option<Relative>,
 }
 
 /// How positions enter the scores.
@@ -38,6 +41,8 @@ pub(crate) enum Positions {
     Rotary(Rotary),
     /// A bias by distance.
     Distance(DistanceBias),
+    /// Products with projections of the distance, [`Attention::relative`].
+    Relative(Places),
 }
 
 /// A bias on the scores that depends on the head and the distance from query to key, times log₂ e.
@@ -111,17 +116,19 @@ impl Attention {
         projection: Linear,
         query_norm: Option<Norm>,
         key_norm: Option<Norm>,
+        relative: Option<Relative>,
     ) -> Self {
         Self {
             projection,
             heads: spec.heads,
             key_value_heads: spec.key_value_heads,
             head: padded(spec.head_size),
-            scale: spec.scale,
+            scale: spec.scale as f32,
             mask: spec.mask,
             kernel,
             query_norm,
             key_norm,
+            relative,
         }
     }
 
@@ -153,17 +160,13 @@ impl Attention {
         self.turn(run, offsets, positions, &mut projected[..rows * stride]);
         let context = Shared::new(context);
         let sequences = offsets.len() - 1;
-        let bias = match positions {
-            Positions::Distance(bias) => Some(bias),
-            _ => None,
-        };
         run.split.over(sequences * self.key_value_heads, 1, &|tasks| {
             lend(|piece: &mut Piece| {
                 for task in tasks {
                     let (sequence, head) = (task / self.key_value_heads, task % self.key_value_heads);
                     let rows = offsets[sequence]..offsets[sequence + 1];
                     if !rows.is_empty() {
-                        self.head(rows, head, bias, first_only, projected, context, piece);
+                        self.head(rows, head, positions, first_only, projected, context, piece);
                     }
                 }
             });
@@ -209,7 +212,7 @@ impl Attention {
         &self,
         rows: Range<usize>,
         head: usize,
-        bias: Option<&DistanceBias>,
+        positions: &Positions,
         first_only: bool,
         projected: &[f32],
         context: Shared<'_>,
@@ -221,12 +224,24 @@ impl Attention {
         piece.scores.reserve(QUERIES * tokens);
         piece.halves.reserve(self.head * (2 * tokens + 1));
         let bias_stride = padded(2 * tokens) + QUERIES;
+        let bias = match positions {
+            Positions::Distance(bias) => Some(bias),
+            _ => None,
+        };
         if let Some(bias) = bias {
             piece.bias.reserve(group * bias_stride);
             for member in 0..group {
                 bias.fill(head * group + member, tokens, &mut piece.bias[member * bias_stride..]);
             }
         }
+        let places = match positions {
+            Positions::Relative(places) => Some(places.of(tokens)),
+            _ => None,
+        };
+        let relative = match (&self.relative, &places) {
+            (Some(relative), Some(places)) => Some(relative.call(head, tokens, places, piece)),
+            _ => None,
+        };
         let row = &projected[rows.start * stride..rows.end * stride];
         let query = head * group * self.head;
         let key = (self.heads + head) * self.head;
@@ -248,6 +263,7 @@ impl Attention {
             scale: self.scale * std::f32::consts::LOG2_E,
             bias: if bias.is_some() { piece.bias.as_ptr() } else { std::ptr::null() },
             bias_stride,
+            relative: relative.as_ref().map_or(std::ptr::null(), std::ptr::from_ref),
             mask: self.mask,
             transposed: piece.transposed.as_mut_ptr(),
             scores: piece.scores.as_mut_ptr(),

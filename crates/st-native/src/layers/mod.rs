@@ -9,6 +9,7 @@ pub(crate) mod integer;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod packing;
+pub(crate) mod relative;
 pub(crate) mod rotary;
 
 use crate::kernels::{Kernels, STEP};
