@@ -8,7 +8,7 @@ use st_encoder::{
 };
 
 use crate::InstructionSet;
-use crate::calibration::Frame;
+use crate::calibration::sample::Sample;
 use crate::encoder::NativeEncoder;
 use crate::kernels::Kernels;
 use crate::load::{Loader, open};
@@ -81,7 +81,7 @@ impl Backend for NativeBackend {
         let (token_types, patches) = (spec.embeddings.token_types, spec.embeddings.patches);
         let mut encoder = NativeEncoder { info, token_types, patches, kernels, network };
         if format == WeightFormat::Int8 {
-            encoder.quantise(set, &options.calibration, &Frame::of(files.folder()))?;
+            encoder.quantise(set, &options.calibration, &Sample::of(files.folder()))?;
         }
         Ok(Box::new(encoder))
     }

@@ -8,7 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, PatchSpec, Rows, TokenEmbeddings};
 
 use crate::InstructionSet;
-use crate::calibration::{Frame, Observations, PARTS, observe, random_batches, random_images};
+use crate::calibration::sample::{PARTS, Sample, random_images};
+use crate::calibration::{Observations, observe};
 use crate::kernels::Kernels;
 use crate::layers::block::Block;
 use crate::layers::{Run, padded};
@@ -122,21 +123,21 @@ fn on_every_core(work: &(dyn Fn() + Sync)) {
 }
 
 impl NativeEncoder {
-    /// Turns the blocks' weights into bytes, for inputs like those that the given batches (or random words) lead to.
+    /// Turns the blocks' weights into bytes, for inputs like those that the given batches (or the built-in sample) lead to.
     pub(crate) fn quantise(
         &mut self,
         set: InstructionSet,
         batches: &[Batch],
-        frame: &Frame,
+        sample: &Sample,
     ) -> Result<(), EncoderError> {
-        let random;
+        let built_in;
         let batches = if batches.iter().all(|batch| batch.tokens() == 0) {
             let longest = self.info.max_sequence.unwrap_or(usize::MAX);
-            random = match self.patches {
-                None => random_batches(self.info.vocabulary, longest, frame),
+            built_in = match self.patches {
+                None => sample.batches(self.info.vocabulary, longest),
                 Some(patches) => random_images(patches, longest)?,
             };
-            &random
+            &built_in
         } else {
             batches
         };

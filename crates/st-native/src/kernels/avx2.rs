@@ -39,6 +39,12 @@ impl Vector for __m256 {
             let first = _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), lane);
             _mm256_blendv_ps(other, self, _mm256_castsi256_ps(first))
         }
+        mix_fours(self) -> Self {
+            let odd = _mm256_setr_ps(1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0);
+            let pairs = _mm256_fmadd_ps(self, odd, _mm256_permute_ps::<0xb1>(self));
+            let late = _mm256_setr_ps(1.0, 1.0, -1.0, -1.0, 1.0, 1.0, -1.0, -1.0);
+            _mm256_fmadd_ps(pairs, late, _mm256_permute_ps::<0x4e>(pairs))
+        }
         sum(self) -> f32 {
             let half = _mm_add_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
             let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));

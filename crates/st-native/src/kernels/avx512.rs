@@ -33,6 +33,12 @@ impl Vector for __m512 {
         first_then(self, count: usize, other: Self) -> Self {
             _mm512_mask_blend_ps(if count >= 16 { 0xffff } else { (1u16 << count) - 1 }, other, self)
         }
+        mix_fours(self) -> Self {
+            let odd = _mm512_broadcast_f32x4(_mm_setr_ps(1.0, -1.0, 1.0, -1.0));
+            let pairs = _mm512_fmadd_ps(self, odd, _mm512_permute_ps::<0xb1>(self));
+            let late = _mm512_broadcast_f32x4(_mm_setr_ps(1.0, 1.0, -1.0, -1.0));
+            _mm512_fmadd_ps(pairs, late, _mm512_permute_ps::<0x4e>(pairs))
+        }
         sum(self) -> f32 { _mm512_reduce_add_ps(self) }
         largest(self) -> f32 { _mm512_reduce_max_ps(self) }
         smallest(self) -> f32 { _mm512_reduce_min_ps(self) }

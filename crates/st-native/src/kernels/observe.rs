@@ -1,4 +1,4 @@
-//! Ranges and sums of columns.
+//! Ranges of columns, their sums and those of their squares.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
 
 use super::vector::Vector;
@@ -20,6 +20,8 @@ pub(crate) struct ObserveCall {
     pub(crate) largest: *mut f32,
     /// Sum per column.
     pub(crate) sum: *mut f32,
+    /// Sum of squares per column.
+    pub(crate) squares: *mut f32,
 }
 
 /// An observation kernel.
@@ -36,15 +38,18 @@ pub(super) unsafe fn observe<V: Vector>(call: &ObserveCall) {
             let mut smallest = V::load(call.smallest.add(column));
             let mut largest = V::load(call.largest.add(column));
             let mut sum = V::load(call.sum.add(column));
+            let mut squares = V::load(call.squares.add(column));
             for row in 0..call.rows {
                 let numbers = V::load(call.input.add(row * call.input_stride + column));
                 smallest = smallest.min(numbers);
                 largest = largest.max(numbers);
                 sum = sum.add(numbers);
+                squares = numbers.mul_add(numbers, squares);
             }
             smallest.store(call.smallest.add(column));
             largest.store(call.largest.add(column));
             sum.store(call.sum.add(column));
+            squares.store(call.squares.add(column));
         }
     }
 }

@@ -114,6 +114,17 @@ impl Vector for Lanes {
         Self(std::array::from_fn(|i| if i < count { self.0[i] } else { other.0[i] }))
     }
     #[inline(always)]
+    unsafe fn mix_fours(self) -> Self {
+        let pairs: [f32; 8] = std::array::from_fn(|i| {
+            let other = self.0[i ^ 1];
+            if i & 1 == 0 { self.0[i] + other } else { other - self.0[i] }
+        });
+        Self(std::array::from_fn(|i| {
+            let other = pairs[i ^ 2];
+            if i & 2 == 0 { pairs[i] + other } else { other - pairs[i] }
+        }))
+    }
+    #[inline(always)]
     unsafe fn sum(self) -> f32 {
         let [a, b, c, d, e, f, g, h] = self.0;
         ((a + e) + (c + g)) + ((b + f) + (d + h))

@@ -1,8 +1,8 @@
 //! Rows of numbers to rows of bytes.
 //!
 //! Before it is quantised a row is rotated: Hadamard matrices of up to 16 points mix the numbers that lie [`STEP`] columns
-//! apart. A number that stands out is spread over 16, so that the row's range, and with it the step of its bytes, shrinks.
-//! The weights are rotated alike, so that products do not change.
+//! apart, and one of [`FOURS`] points each four neighbours. A number that stands out is spread over 64, so that the row's
+//! range, and with it the step of its bytes, shrinks. The weights are rotated alike, so that products do not change.
 //!
 //! Bytes stand in another order than the numbers ([`place`]), in which four vectors become one without a shuffle.
 #![expect(unsafe_code, reason = "pointers to rows of matrices")]
@@ -58,7 +58,9 @@ pub(crate) struct QuantiseCall {
 /// The pointers must be valid for the rows and the width.
 pub(crate) type QuantiseKernel = unsafe fn(&QuantiseCall);
 
-/// Most points of a rotation.
+/// Neighbours that are mixed.
+const FOURS: usize = 4;
+/// Most points of a rotation across vectors.
 const POINTS: usize = 16;
 /// Rows at a time, at most: what one row waits for, the others hide.
 pub(crate) const GROUP: usize = 4;
@@ -93,9 +95,9 @@ pub(crate) fn rotations(width: usize) -> impl Iterator<Item = (usize, usize)> {
     })
 }
 
-/// What makes a rotation of so many points keep lengths.
+/// What makes a rotation of so many points across vectors, and of neighbours, keep lengths.
 pub(crate) fn rotation_factor(points: usize) -> f32 {
-    1.0 / (points as f32).sqrt()
+    1.0 / ((FOURS * points) as f32).sqrt()
 }
 
 /// Rotates a row in place, lengths kept.
@@ -112,6 +114,10 @@ pub(crate) fn rotate(row: &mut [f32]) {
                 }
             }
             half *= 2;
+        }
+        for four in block.as_chunks_mut::<FOURS>().0 {
+            let [a, b, c, d] = [four[0] + four[1], four[0] - four[1], four[2] + four[3], four[2] - four[3]];
+            *four = [a + c, b + d, a - c, b - d];
         }
         let factor = rotation_factor(points);
         block.iter_mut().for_each(|number| *number *= factor);
@@ -217,6 +223,7 @@ unsafe fn rotated<V: Vector, const COUNT: usize, const GELU: bool>(
         butterfly::<V, COUNT, 4>(&mut numbers);
         butterfly::<V, COUNT, 8>(&mut numbers);
         unrolled!(i in 0..COUNT => {
+            numbers[i] = numbers[i].mix_fours();
             range.0 = range.0.min(numbers[i]);
             range.1 = range.1.max(numbers[i]);
             numbers[i].store(to.add(at + i * STEP));

@@ -35,6 +35,9 @@ pub(crate) trait Vector: Copy {
     unsafe fn scale_by_power(self, power: Self) -> Self;
     /// The first `count` lanes of `self`, then those of `other`.
     unsafe fn first_then(self, count: usize, other: Self) -> Self;
+    /// Each four lanes times the Hadamard matrix of four points: `a + b + c + d`, `a − b + c − d`, `a + b − c − d`,
+    /// `a − b − c + d`.
+    unsafe fn mix_fours(self) -> Self;
     /// Sum of the lanes, always in the same order.
     unsafe fn sum(self) -> f32;
     /// Largest lane.
