@@ -1,39 +1,31 @@
 //! [`Table`]: a whole file of rows with several columns, for data that is small enough.
 
-use std::io::BufRead;
 use std::path::Path;
 
-use csv::ReaderBuilder;
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use parquet::record::Field;
-use serde_json::Value;
+use st_train::data::{Cell, Dataset, FILE_FORMATS, FileDataset, FileFormat};
 
-use super::{InputFormat, Source, by_extension};
 use crate::failure::{Failure, Result};
 
-/// Rows and columns of a file.
+/// Rows and columns of a file, in any format that training data has.
 #[derive(Debug)]
 pub(crate) struct Table {
     /// The file, for messages.
     pub(crate) name: String,
     pub(crate) columns: Vec<String>,
-    /// With the line or row of each, from 1.
-    rows: Vec<(u64, Vec<Value>)>,
+    rows: st_train::data::Table,
 }
 
 impl Table {
-    /// Reads CSV and TSV with a header, JSON lines of objects, or Parquet; the extension says which.
+    /// Reads a file; its name says the format.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let format: &InputFormat = by_extension(path);
-        let source = Source::open(path)?;
-        match format.name {
-            "jsonl" => json_lines(source),
-            "csv" => separated(source, b','),
-            "tsv" => separated(source, b'\t'),
-            "parquet" => from_parquet(source),
-            _ => Err(Failure::usage(format!("{} does not say what its columns are", path.display()))
-                .with_hint("end the name in .csv, .tsv, .jsonl or .parquet")),
+        if FileFormat::of(path).is_none() {
+            let known: Vec<&str> = FILE_FORMATS.iter().flat_map(|format| format.extensions).copied().collect();
+            return Err(Failure::usage(format!("{} does not say what its columns are", path.display()))
+                .with_hint(format!("end the name in .{}", known.join(", ."))));
         }
+        path.metadata().map_err(|error| Failure::path("read", path, &error))?;
+        let rows = FileDataset::open(path)?.read()?;
+        Ok(Self { name: path.display().to_string(), columns: rows.columns().to_vec(), rows })
     }
 
     /// The place of one of several names, the first that there is.
@@ -59,114 +51,45 @@ impl Table {
 
     /// A column of texts.
     pub(crate) fn texts(&self, column: usize) -> Result<Vec<String>> {
-        self.map(column, "a text", |value| match value {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
+        self.map(column, "a text", |cell| match cell {
+            Cell::Text(_) | Cell::Integer(_) | Cell::Number(_) => Some(cell.to_string()),
             _ => None,
         })
     }
 
     /// A column of numbers.
     pub(crate) fn numbers(&self, column: usize) -> Result<Vec<f64>> {
-        self.map(column, "a number", |value| match value {
-            Value::Number(number) => number.as_f64(),
-            Value::String(text) => text.trim().parse().ok(),
-            Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
-            _ => None,
+        self.map(column, "a number", |cell| match cell {
+            Cell::Text(text) => text.trim().parse().ok(),
+            cell => cell.as_number(),
         })
     }
 
     /// A column of lists of texts; a text alone is a list of one.
     pub(crate) fn lists(&self, column: usize) -> Result<Vec<Vec<String>>> {
-        self.map(column, "a list of texts", |value| match value {
-            Value::String(text) => Some(vec![text.clone()]),
-            Value::Array(all) => all.iter().map(|one| one.as_str().map(str::to_owned)).collect(),
-            Value::Null => Some(Vec::new()),
+        self.map(column, "a list of texts", |cell| match cell {
+            Cell::Text(text) => Some(vec![text.clone()]),
+            Cell::List(all) => all.iter().map(|one| one.as_text().map(str::to_owned)).collect(),
+            Cell::Null => Some(Vec::new()),
             _ => None,
         })
     }
 
-    fn map<T>(&self, column: usize, what: &str, read: impl Fn(&Value) -> Option<T>) -> Result<Vec<T>> {
-        let cell = |(number, row): &(u64, Vec<Value>)| {
-            let value = row.get(column).unwrap_or(&Value::Null);
-            read(value).ok_or_else(|| {
-                let (name, column) = (&self.name, &self.columns[column]);
-                Failure::new(format!("{name}, line {number}: {column:?} is {value} instead of {what}"))
+    fn map<T>(&self, column: usize, what: &str, read: impl Fn(&Cell) -> Option<T>) -> Result<Vec<T>> {
+        let name = self.columns.get(column).map_or("", String::as_str);
+        let value = |(cell, number): (&Cell, u64)| {
+            read(cell).ok_or_else(|| {
+                let message = format!("{}, row {number}: {name:?} is {} instead of {what}", self.name, shown(cell));
+                Failure::new(message)
             })
         };
-        self.rows.iter().map(cell).collect()
+        self.rows.values(name).unwrap_or_default().iter().zip(1..).map(value).collect()
     }
 }
 
-fn separated(source: Source, delimiter: u8) -> Result<Table> {
-    let name = source.name.clone();
-    let failed = |error: &csv::Error| Failure::new(format!("cannot read {name}")).with_cause(error);
-    let mut reader = ReaderBuilder::new().delimiter(delimiter).from_reader(source.into_text()?);
-    let columns = reader.headers().map_err(|error| failed(&error))?.iter().map(str::to_owned).collect();
-    let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|error| failed(&error))?;
-        let number = record.position().map_or(0, csv::Position::line);
-        rows.push((number, record.iter().map(Value::from).collect()));
-    }
-    Ok(Table { name, columns, rows })
-}
-
-fn json_lines(source: Source) -> Result<Table> {
-    let name = source.name.clone();
-    let (mut columns, mut rows): (Vec<String>, _) = (Vec::new(), Vec::new());
-    for (line, number) in source.into_text()?.lines().zip(1..) {
-        let line = line.map_err(|error| Failure::io("read", &name, &error))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let value: Value = serde_json::from_str(&line)
-            .map_err(|error| Failure::new(format!("{name}, line {number}: malformed JSON")).with_cause(&error))?;
-        let Value::Object(mut object) = value else {
-            return Err(Failure::new(format!("{name}, line {number}: not an object")));
-        };
-        if columns.is_empty() {
-            columns = object.keys().cloned().collect();
-        }
-        rows.push((number, columns.iter().map(|column| object.remove(column).unwrap_or(Value::Null)).collect()));
-    }
-    Ok(Table { name, columns, rows })
-}
-
-fn from_parquet(source: Source) -> Result<Table> {
-    let name = source.name.clone();
-    let failed = |error: &parquet::errors::ParquetError| {
-        Failure::new(format!("cannot read {name} as Parquet")).with_cause(error)
-    };
-    let file = SerializedFileReader::new(source.into_file()?).map_err(|error| failed(&error))?;
-    let schema = file.metadata().file_metadata().schema().get_fields();
-    let columns = schema.iter().map(|field| field.name().to_owned()).collect();
-    let mut rows = Vec::new();
-    for (row, number) in file.get_row_iter(None).map_err(|error| failed(&error))?.zip(1..) {
-        let row = row.map_err(|error| failed(&error))?;
-        rows.push((number, row.get_column_iter().map(|(_, field)| json(field)).collect()));
-    }
-    Ok(Table { name, columns, rows })
-}
-
-/// A cell as JSON; what has no JSON is null.
-fn json(field: &Field) -> Value {
-    match field {
-        Field::Bool(value) => (*value).into(),
-        Field::Byte(value) => (*value).into(),
-        Field::Short(value) => (*value).into(),
-        Field::Int(value) => (*value).into(),
-        Field::Long(value) => (*value).into(),
-        Field::UByte(value) => (*value).into(),
-        Field::UShort(value) => (*value).into(),
-        Field::UInt(value) => (*value).into(),
-        Field::ULong(value) => (*value).into(),
-        Field::Float(value) => f64::from(*value).into(),
-        Field::Double(value) => (*value).into(),
-        Field::Str(value) => value.as_str().into(),
-        Field::ListInternal(list) => list.elements().iter().map(json).collect(),
-        _ => Value::Null,
-    }
+/// A cell as JSON shows it.
+fn shown(cell: &Cell) -> String {
+    serde_json::to_string(cell).unwrap_or_else(|_| cell.to_string())
 }
 
 #[cfg(test)]
@@ -195,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn json_lines_have_lists_and_errors_name_their_line() {
+    fn json_lines_have_lists_and_errors_name_their_place() {
         let good = table("a.jsonl", "{\"q\": \"x\", \"p\": [\"a\", \"b\"]}\n\n{\"q\": \"y\"}\n").unwrap();
         assert_eq!(good.lists(1).unwrap(), [vec!["a".to_owned(), "b".to_owned()], vec![]]);
         assert_eq!(good.rows.len(), 2);
         let error = good.numbers(0).unwrap_err().to_string();
-        assert!(error.contains(", line 1: \"q\" is \"x\" instead of a number"), "{error}");
-        let error = table("a.jsonl", "{}\n[1]\n").unwrap_err().to_string();
-        assert!(error.contains(", line 2: not an object"), "{error}");
+        assert!(error.contains(", row 1: \"q\" is \"x\" instead of a number"), "{error}");
+        let error = table("a.jsonl", "{\"q\": 1}\n[1]\n").unwrap_err().to_string();
+        assert!(error.contains("line 2: ") && error.contains("expected a map"), "{error}");
         assert!(table("a.txt", "x\n").unwrap_err().to_string().contains("end the name in"));
     }
 }

@@ -26,11 +26,28 @@ pub struct FileFormat {
     open: fn(&Path) -> Result<Opened>,
 }
 
+impl FileFormat {
+    /// The format that a file's name says; `None` for names that end like none of [`FILE_FORMATS`].
+    ///
+    /// ```
+    /// use st_train::data::FileFormat;
+    /// assert_eq!(FileFormat::of("rows.JSONL.gz".as_ref()).map(|format| format.name), Some("JSON lines"));
+    /// assert!(FileFormat::of("rows.xml".as_ref()).is_none());
+    /// ```
+    #[must_use]
+    pub fn of(path: &Path) -> Option<&'static Self> {
+        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let plain = name.strip_suffix(".gz").unwrap_or(&name);
+        let extension = plain.rsplit_once('.').map_or("", |(_, extension)| extension);
+        FILE_FORMATS.iter().find(|format| format.extensions.contains(&extension))
+    }
+}
+
 /// Every format that datasets are read from.
 pub const FILE_FORMATS: &[FileFormat] = &[
     FileFormat {
         name: "Parquet",
-        extensions: &["parquet"],
+        extensions: &["parquet", "pq"],
         summary: "columns of texts, numbers, and lists of them",
         open: parquet::open,
     },
@@ -54,7 +71,7 @@ pub const FILE_FORMATS: &[FileFormat] = &[
     },
     FileFormat {
         name: "TSV",
-        extensions: &["tsv"],
+        extensions: &["tsv", "tab"],
         summary: "a header, then rows with tabs and no quotes; numbers only in label columns",
         open: text_files::open_tsv,
     },
@@ -87,10 +104,7 @@ impl FileDataset {
     /// When the name ends like none of the formats, or the file cannot be read.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-        let plain = name.strip_suffix(".gz").unwrap_or(&name);
-        let extension = plain.rsplit_once('.').map_or("", |(_, extension)| extension);
-        let format = FILE_FORMATS.iter().find(|format| format.extensions.contains(&extension)).ok_or_else(|| {
+        let format = FileFormat::of(&path).ok_or_else(|| {
             let known: Vec<&str> = FILE_FORMATS.iter().flat_map(|format| format.extensions).copied().collect();
             TrainError::format(
                 &path,

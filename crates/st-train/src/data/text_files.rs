@@ -177,7 +177,7 @@ mod tests {
         assert!(error("d.json", b"3").contains("neither a list of objects"));
         assert!(error("d.json", b"{\"a\": [1], \"b\": []}").ends_with("'b' has 0 values, 'a' has 1"));
         assert!(error("d.json", b"[1]").ends_with("a list without objects"));
-        assert!(error("d.xml", b"").contains("it should end in .parquet, .jsonl"));
+        assert!(error("d.xml", b"").contains("it should end in .parquet, .pq, .jsonl"));
         assert!(read("d.csv", b"a,b\n1\n").is_err());
     }
 
