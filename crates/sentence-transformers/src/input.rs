@@ -2,16 +2,20 @@
 
 use std::borrow::Cow;
 
-/// One thing to encode: a text, or two texts that the encoder reads as a pair.
+use crate::{Error, ErrorKind, Image, Result};
+
+/// One thing to encode: a text, two texts that the encoder reads as a pair, or an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Input<'a> {
     /// A text.
     Text(&'a str),
     /// Two texts, separated by the tokenizer's separator.
     Pair(&'a str, &'a str),
+    /// An image, for models that see.
+    Image(&'a Image),
 }
 
-/// Types that can be encoded: strings, and tuples of two strings for pairs.
+/// Types that can be encoded: strings, tuples of two strings for pairs, and images.
 ///
 /// ```
 /// use sentence_transformers::{AsInput, Input};
@@ -19,7 +23,7 @@ pub enum Input<'a> {
 /// assert_eq!(("a", String::from("b")).as_input(), Input::Pair("a", "b"));
 /// ```
 pub trait AsInput {
-    /// The texts of this value.
+    /// What this value holds.
     fn as_input(&self) -> Input<'_>;
 }
 
@@ -53,6 +57,12 @@ impl<A: AsRef<str>, B: AsRef<str>> AsInput for (A, B) {
     }
 }
 
+impl AsInput for Image {
+    fn as_input(&self) -> Input<'_> {
+        Input::Image(self)
+    }
+}
+
 impl AsInput for Input<'_> {
     fn as_input(&self) -> Input<'_> {
         *self
@@ -65,20 +75,36 @@ pub type PreparedText<'a> = (Cow<'a, str>, Option<Cow<'a, str>>);
 impl<'a> Input<'a> {
     /// The (first) text with a prompt in front, and the second text, both as the tokenizer shall see them:
     /// stripped when asked, then lower-cased when asked.
-    pub(crate) fn prepare(&self, prompt: &str, strip: bool, lower: bool) -> PreparedText<'a> {
+    ///
+    /// # Errors
+    /// An image has no text.
+    pub(crate) fn prepare(&self, prompt: &str, strip: bool, lower: bool) -> Result<PreparedText<'a>> {
         let (first, second) = match *self {
             Input::Text(text) => (text, None),
             Input::Pair(first, second) => (first, Some(second)),
+            Input::Image(_) => {
+                return Err(Error::new(ErrorKind::Unsupported, "this model reads texts, not images")
+                    .with_hint("load a CLIP model, such as sentence-transformers/clip-ViT-B-32"));
+            }
         };
         let prompted = if prompt.is_empty() { Cow::Borrowed(first) } else { Cow::Owned(format!("{prompt}{first}")) };
-        (tidy(prompted, strip, lower), second.map(|second| tidy(Cow::Borrowed(second), strip, lower)))
+        Ok((tidy(prompted, strip, lower), second.map(|second| tidy(Cow::Borrowed(second), strip, lower))))
     }
 
-    /// Bytes of its texts.
+    /// The image that it is, if it is one.
+    pub(crate) fn image(&self) -> Option<&'a Image> {
+        match *self {
+            Input::Image(image) => Some(image),
+            Input::Text(_) | Input::Pair(..) => None,
+        }
+    }
+
+    /// Bytes that it holds.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Input::Text(text) => text.len(),
             Input::Pair(first, second) => first.len() + second.len(),
+            Input::Image(image) => image.bytes(),
         }
     }
 }
@@ -108,10 +134,10 @@ mod tests {
 
     #[test]
     fn texts_are_stripped_then_lowered() {
-        let (text, pair) = Input::Text(" \u{1f}\u{3000}ÀB ").prepare("", true, true);
+        let (text, pair) = Input::Text(" \u{1f}\u{3000}ÀB ").prepare("", true, true).unwrap();
         assert_eq!((text.as_ref(), pair), ("àb", None));
-        let (first, second) = Input::Pair("A ", " B").prepare("q: ", true, false);
+        let (first, second) = Input::Pair("A ", " B").prepare("q: ", true, false).unwrap();
         assert_eq!((first.as_ref(), second.as_deref()), ("q: A", Some("B")));
-        assert_eq!(Input::Text(" a ").prepare("", false, false).0, " a ");
+        assert_eq!(Input::Text(" a ").prepare("", false, false).unwrap().0, " a ");
     }
 }

@@ -22,6 +22,7 @@ mod encode;
 mod error;
 mod features;
 mod files;
+mod image;
 mod input;
 mod load;
 mod mining;
@@ -41,6 +42,7 @@ pub use encode::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use features::Features;
+pub use image::Image;
 pub use input::{AsInput, Input, PreparedText};
 pub use load::LoadOptions;
 pub use mining::{

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use st_encoder::{Backend, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
+use st_encoder::{Backend, Batch, EncoderInfo, EncoderOptions, Pass, Rows, WeightFormat};
 use st_hub::HubOptions;
 
 use crate::files::{ModuleWriter, SavedTensor};
 use crate::input::PreparedText;
 use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
-use crate::{Error, Features, NewWeights, Result};
+use crate::{Error, Features, Image, NewWeights, Result};
 
 /// One step of a model.
 ///
@@ -156,10 +156,27 @@ pub trait InputModule: Module {
         true
     }
 
+    /// What reads images, where the module does.
+    fn images(&self) -> Option<&dyn ImageReader> {
+        None
+    }
+
     /// The short way from texts to sentence embeddings, where the module has one.
     fn embedder(&self) -> Option<&dyn TextEmbedder> {
         None
     }
+}
+
+/// What makes images into the numbers that an encoder reads.
+pub trait ImageReader: Send + Sync {
+    /// Rows that an image takes in a batch.
+    fn rows(&self) -> usize;
+
+    /// Appends an image to a batch, as its patches ([`Batch::push_patches`]).
+    ///
+    /// # Errors
+    /// When the image cannot be decoded, or does not come to the size that the encoder reads.
+    fn read(&self, image: &Image, batch: &mut Batch) -> Result<()>;
 }
 
 /// A module that makes sentence embeddings straight from texts, one by one: there is nothing to gain from batches of

@@ -105,8 +105,10 @@ impl SentenceTransformer {
             truncated.push(Truncation { index: offset + index, kept, lost });
         };
         let (strips, lower) = (input.strips(), input.lower_case());
-        let prepared: Vec<PreparedText<'_>> =
-            texts.iter().map(|text| text.as_input().prepare(&call.prompt.text, strips, lower)).collect();
+        let prepared: Vec<PreparedText<'_>> = texts
+            .iter()
+            .map(|text| text.as_input().prepare(&call.prompt.text, strips, lower))
+            .collect::<Result<_>>()?;
         let width = input.width();
         if self.pipeline().len() == 1 && call.width == width && !call.options.normalize {
             embedder.embed(&prepared, rows, &mut cut)?;

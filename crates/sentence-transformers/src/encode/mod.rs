@@ -18,6 +18,7 @@ use crate::{Error, ErrorKind, Result, SentenceTransformer};
 pub use iterator::{EncodeIterator, EncodedChunk};
 pub use options::{EncodeOptions, Progress};
 pub use output::TextFeatures;
+use schedule::Window;
 use st_encoder::TokenEmbeddings;
 pub use tokens::{TokenReport, Truncation};
 pub use worker_pool::WorkerPool;
@@ -115,7 +116,8 @@ impl SentenceTransformer {
             let done = window * WINDOW;
             let report = |count: usize| options.report(done + count, texts.len());
             let mut out = vec![0f32; part.len() * width];
-            for (indices, features) in self.run(&tokens, &prompt, options, Goal::Sentences, &report)? {
+            let window = Window::new(part, &tokens, &prompt, Goal::Sentences);
+            for (indices, features) in self.run(&window, options, &report)? {
                 let sentences = self.finish(features, options)?;
                 for (row, index) in indices.into_iter().enumerate() {
                     out[index * width..(index + 1) * width].copy_from_slice(sentences.row(row));
@@ -168,7 +170,8 @@ impl SentenceTransformer {
         let report = |count: usize| options.report(count, texts.len());
         let cut = options.truncate_dim.or(self.truncate_dim()).filter(|&cut| cut > 0);
         let mut out: Vec<Option<TextFeatures>> = vec![None; texts.len()];
-        for (indices, features) in self.run(&tokens, &prompt, options, Goal::Tokens, &report)? {
+        let window = Window::new(texts, &tokens, &prompt, Goal::Tokens);
+        for (indices, features) in self.run(&window, options, &report)? {
             for (row, index) in indices.into_iter().enumerate() {
                 out[index] = Some(TextFeatures::of_row(&features, row, &tokens[index], cut));
             }

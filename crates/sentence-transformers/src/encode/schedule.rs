@@ -11,9 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use st_encoder::{Batch, Pass};
 
+use crate::input::AsInput;
+use crate::module::ImageReader;
 use crate::pipeline::Goal;
 use crate::tokenizer::Tokens;
-use crate::{Features, Result, SentenceTransformer};
+use crate::{Features, Image, Result, SentenceTransformer};
 
 use super::EncodeOptions;
 use super::tokens::PreparedPrompt;
@@ -46,29 +48,82 @@ fn plan(lengths: &[usize], micro_batch: usize, threads: usize, most_texts: Optio
     batches
 }
 
+/// What of a call runs together: tokenised texts, and images, which are decoded when it is their turn.
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
+    /// Of each input; of images they are empty.
+    texts: &'a [Tokens],
+    /// The images with their indices.
+    images: Vec<(usize, &'a Image)>,
+    prompt: &'a PreparedPrompt,
+    goal: Goal,
+}
+
+impl<'a> Window<'a> {
+    /// Of inputs that were tokenised.
+    pub(super) fn new<T: AsInput>(
+        inputs: &'a [T],
+        texts: &'a [Tokens],
+        prompt: &'a PreparedPrompt,
+        goal: Goal,
+    ) -> Self {
+        let image = |(index, input): (usize, &'a T)| Some((index, input.as_input().image()?));
+        Self { texts, images: inputs.iter().enumerate().filter_map(image).collect(), prompt, goal }
+    }
+
+    /// The indices of the texts.
+    fn texts(&self) -> Vec<usize> {
+        let is_image = |index: &usize| self.images.binary_search_by_key(index, |(image, _)| *image).is_ok();
+        (0..self.texts.len()).filter(|index| self.images.is_empty() || !is_image(index)).collect()
+    }
+}
+
+/// One micro-batch.
+enum MicroBatch {
+    /// Places in the order of the texts.
+    Texts(Range<usize>),
+    /// Places in the list of images.
+    Images(Range<usize>),
+}
+
+/// Cuts so many images into micro-batches.
+fn plan_images(count: usize, rows: usize, micro_batch: usize, most: Option<usize>) -> Vec<MicroBatch> {
+    let size = (micro_batch / rows.max(1)).clamp(1, most.unwrap_or(usize::MAX));
+    (0..count).step_by(size).map(|start| MicroBatch::Images(start..(start + size).min(count))).collect()
+}
+
 impl SentenceTransformer {
-    /// Runs the modules on tokenised texts. The results come in any order, each with the indices of its texts.
+    /// Runs the modules on the inputs of a window. The results come in any order, each with the indices of its inputs.
     pub(crate) fn run(
         &self,
-        texts: &[Tokens],
-        prompt: &PreparedPrompt,
+        window: &Window<'_>,
         options: &EncodeOptions,
-        goal: Goal,
         report: &(dyn Fn(usize) + Sync),
     ) -> Result<Vec<Done>> {
-        let mut order: Vec<usize> = (0..texts.len()).collect();
+        let Window { texts, images, prompt, goal } = window;
+        let mut order = window.texts();
         order.sort_by_key(|&index| std::cmp::Reverse(texts[index].kept()));
         let lengths: Vec<usize> = order.iter().map(|&index| texts[index].kept()).collect();
         let threads = self.call_threads(options);
         let task = options.task.as_deref();
-        let micro_batch = self.pipeline().reader(task)?.micro_batch();
-        let batches = plan(&lengths, micro_batch, threads, options.checked_batch_size()?);
+        let reader = self.pipeline().reader(task)?;
+        let (micro_batch, most) = (reader.micro_batch(), options.checked_batch_size()?);
+        let texts_first = plan(&lengths, micro_batch, threads, most).into_iter().map(MicroBatch::Texts);
+        let pictures =
+            reader.images().map_or(Vec::new(), |reader| plan_images(images.len(), reader.rows(), micro_batch, most));
+        let batches: Vec<MicroBatch> = texts_first.chain(pictures).collect();
         let done = AtomicUsize::new(0);
-        let run_one = |range: &Range<usize>, pass: &Pass| -> Result<Done> {
-            let indices = order[range.clone()].to_vec();
-            let mut features = features_of(texts, &indices, prompt)?;
+        let run_one = |batch: &MicroBatch, pass: &Pass| -> Result<Done> {
+            let (indices, mut features) = match (batch, reader.images()) {
+                (MicroBatch::Images(range), Some(reader)) => image_features(reader, &images[range.clone()])?,
+                (MicroBatch::Texts(range) | MicroBatch::Images(range), _) => {
+                    let indices = order[range.clone()].to_vec();
+                    let features = features_of(texts, &indices, prompt)?;
+                    (indices, features)
+                }
+            };
             features.task = task.map(str::to_owned);
-            let features = self.pipeline().forward(features, pass, goal)?;
+            let features = self.pipeline().forward(features, pass, *goal)?;
             report(done.fetch_add(indices.len(), Ordering::Relaxed) + indices.len());
             Ok((indices, features))
         };
@@ -114,6 +169,15 @@ fn features_of(texts: &[Tokens], indices: &[usize], prompt: &PreparedPrompt) -> 
     let mut features = Features::new(batch);
     features.prompt_length = prompt.length;
     Ok(features)
+}
+
+/// The indices of some images, and what is made of them before any module runs.
+fn image_features(reader: &dyn ImageReader, images: &[(usize, &Image)]) -> Result<Done> {
+    let mut batch = Batch::new();
+    for (_, image) in images {
+        reader.read(image, &mut batch)?;
+    }
+    Ok((images.iter().map(|(index, _)| *index).collect(), Features::new(batch)))
 }
 
 #[cfg(test)]

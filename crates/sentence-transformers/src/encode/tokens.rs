@@ -66,14 +66,19 @@ pub(super) fn refuse_cut(first: &Truncation) -> Error {
     Error::new(ErrorKind::TooLong, message).with_hint("split the text, or allow truncation")
 }
 
-/// Token ids of one text.
+/// Token ids of one text; none of an image, where the model reads images.
 pub(super) fn tokenize_one<T: AsInput>(reader: &dyn InputModule, text: &T, prompt: &str) -> Result<Tokens> {
-    let (first, second) = text.as_input().prepare(prompt, reader.strips(), reader.lower_case());
+    let input = text.as_input();
+    if input.image().is_some() && reader.images().is_some() {
+        return Ok(Tokens::without_special(Vec::new(), 0));
+    }
+    let (first, second) = input.prepare(prompt, reader.strips(), reader.lower_case())?;
     reader.tokenize(&first, second.as_deref())
 }
 
 impl SentenceTransformer {
-    /// Token ids of texts as `encode` would see them (without a prompt), with what each text lost to truncation.
+    /// Token ids of texts as `encode` would see them (without a prompt), with what each text lost to truncation. An image has
+    /// none.
     ///
     /// # Errors
     /// When the tokenizer fails on a text, or a router has no default route.

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use st_vectors::{Embeddings, QuantizedEmbeddings, quantize_embeddings};
 
 use crate::input::{AsInput, Input};
-use crate::{Error, ErrorKind, Result, SentenceTransformer};
+use crate::{Error, ErrorKind, Image, Result, SentenceTransformer};
 
 use super::EncodeOptions;
 
@@ -50,17 +50,19 @@ struct Job {
     reply: Sender<(usize, Result<Embeddings>)>,
 }
 
-/// A text, or a pair, that a worker owns.
-struct Owned {
-    first: String,
-    second: Option<String>,
+/// A text, a pair, or an image that a worker owns.
+enum Owned {
+    Text(String),
+    Pair(String, String),
+    Image(Image),
 }
 
 impl AsInput for Owned {
     fn as_input(&self) -> Input<'_> {
-        match &self.second {
-            None => Input::Text(&self.first),
-            Some(second) => Input::Pair(&self.first, second),
+        match self {
+            Self::Text(text) => Input::Text(text),
+            Self::Pair(first, second) => Input::Pair(first, second),
+            Self::Image(image) => Input::Image(image),
         }
     }
 }
@@ -213,8 +215,9 @@ fn chunk_size(texts: usize, workers: usize) -> usize {
 
 fn own(input: Input<'_>) -> Owned {
     match input {
-        Input::Text(text) => Owned { first: text.to_owned(), second: None },
-        Input::Pair(first, second) => Owned { first: first.to_owned(), second: Some(second.to_owned()) },
+        Input::Text(text) => Owned::Text(text.to_owned()),
+        Input::Pair(first, second) => Owned::Pair(first.to_owned(), second.to_owned()),
+        Input::Image(image) => Owned::Image(image.clone()),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Adding one is a file beside this one and a line in [`MODULES`].
 
 mod bow;
+mod clip;
 mod cnn;
 mod dense;
 mod dropout;
@@ -27,10 +28,11 @@ use crate::{Error, ErrorKind, Result};
 pub use crate::files::ModuleConfig;
 pub(crate) use crate::module::MOST_MODULES;
 pub use crate::module::{
-    Conversion, Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind, Origin,
-    TextEmbedder,
+    Conversion, Dataflow, Feature, ImageReader, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind,
+    Origin, TextEmbedder,
 };
 pub use bow::BoW;
+pub use clip::ClipModel;
 pub use cnn::Cnn;
 pub use dense::{Dense, DenseActivation};
 pub use dropout::Dropout;
@@ -48,6 +50,7 @@ pub use word_weights::WordWeights;
 /// Every kind of module.
 pub const MODULES: &[&ModuleKind] = &[
     &transformer::TRANSFORMER,
+    &clip::CLIP_MODEL,
     &static_embedding::STATIC_EMBEDDING,
     &pooling::POOLING,
     &normalize::NORMALIZE,

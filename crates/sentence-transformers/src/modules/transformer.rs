@@ -225,6 +225,23 @@ fn save_config(files: &EncoderFiles, writer: &ModuleWriter) -> Result<()> {
     if changed { writer.json(SAVED_FILES[0], &config, 2) } else { Ok(()) }
 }
 
+/// Copies the weights of a folder.
+pub(super) fn save_weights(files: &EncoderFiles, writer: &ModuleWriter) -> Result<()> {
+    let folder = files.folder();
+    let mut weights = SHARD_INDEXES.iter().any(|name| folder.join(name).is_file());
+    for name in SHARD_INDEXES.iter().chain(&WEIGHT_FILES) {
+        weights |= writer.copy(&folder.join(name))? && WEIGHT_FILES.contains(name);
+    }
+    for shard in shards(folder) {
+        writer.copy(&shard)?;
+    }
+    if !weights {
+        let message = format!("{} holds no weights to save any more", folder.display());
+        return Err(crate::Error::new(crate::ErrorKind::NotFound, message).with_path(folder));
+    }
+    Ok(())
+}
+
 impl Module for Transformer {
     fn kind(&self) -> &'static ModuleKind {
         &TRANSFORMER
@@ -268,17 +285,7 @@ impl Module for Transformer {
             writer.bytes(WEIGHT_FILES[0], bytes)?;
             return writer.config(CONFIG_FILES[0], self.config());
         }
-        let mut weights = SHARD_INDEXES.iter().any(|name| folder.join(name).is_file());
-        for name in SHARD_INDEXES.iter().chain(&WEIGHT_FILES) {
-            weights |= writer.copy(&folder.join(name))? && WEIGHT_FILES.contains(name);
-        }
-        for shard in shards(folder) {
-            writer.copy(&shard)?;
-        }
-        if !weights {
-            let message = format!("{} holds no weights to save any more", folder.display());
-            return Err(crate::Error::new(crate::ErrorKind::NotFound, message).with_path(folder));
-        }
+        save_weights(files, writer)?;
         writer.config(CONFIG_FILES[0], self.config())
     }
 

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::clip_words::ClipWords;
 use super::settings::{BertSettings, Settings};
 use crate::files::read_json;
 use crate::{Error, ErrorKind, Result};
 
 /// Reads `tokenizer.json`, or makes one from `vocab.txt`, adapts it to the settings and rewrites older forms into the
 /// one that the tokenizers crate reads. Returns it with the path of the file it came from.
-pub(super) fn read(folder: &Path, settings: &Settings) -> Result<(String, PathBuf)> {
+pub(super) fn read(folder: &Path, settings: &Settings) -> Result<(String, PathBuf, Option<ClipWords>)> {
     let path = folder.join("tokenizer.json");
     let (mut definition, path) = match read_json(&path)? {
         Some(definition) => (definition, path),
@@ -19,12 +20,13 @@ pub(super) fn read(folder: &Path, settings: &Settings) -> Result<(String, PathBu
     if let Some(bert) = &settings.bert {
         adapt_normalizer(&mut definition, bert);
     }
+    let clip = ClipWords::of(&definition);
     let failed = |error: &dyn std::fmt::Display| {
         Error::new(ErrorKind::Tokenizer, format!("{}: {error}", path.display())).with_path(&path)
     };
     tokenizers::canonicalize_value(&mut definition).map_err(|error| failed(&error))?;
     let text = serde_json::to_string(&definition).map_err(|error| failed(&error))?;
-    Ok((text, path))
+    Ok((text, path, clip))
 }
 
 /// BERT-type tokenizer classes overrule the file's normaliser with what they are constructed with.

@@ -1,6 +1,7 @@
 //! [`TextTokenizer`]: from texts to token ids, the way the original calls its tokenizers.
 
 mod bert_words;
+mod clip_words;
 mod definition;
 mod pieces;
 mod settings;
@@ -16,6 +17,7 @@ use tokenizers::utils::truncation::TruncationDirection;
 use crate::{Error, ErrorKind, Result};
 use bert_words::BertWords;
 pub(crate) use bert_words::WordMemory;
+use clip_words::ClipWords;
 use settings::Settings;
 pub use words::{PhraseTokenizer, WhitespaceTokenizer, WordTokenizer};
 
@@ -36,6 +38,7 @@ pub struct TextTokenizer {
     special_ids: BTreeSet<u32>,
     plain: EncodeOptions,
     bert_words: Option<BertWords>,
+    clip_words: Option<ClipWords>,
 }
 
 /// What to change about a tokenizer when it is loaded; the original's `tokenizer_kwargs`.
@@ -134,7 +137,7 @@ impl TextTokenizer {
     }
 
     fn with_settings(folder: &Path, settings: Settings) -> Result<Self> {
-        let (text, path) = definition::read(folder, &settings)?;
+        let (text, path, clip_words) = definition::read(folder, &settings)?;
         let failed = |message: String| {
             Error::new(ErrorKind::Tokenizer, format!("{}: {message}", path.display()))
                 .with_path(&path)
@@ -152,7 +155,7 @@ impl TextTokenizer {
             truncation: Override::Off,
             ..EncodeOptions::default()
         };
-        Ok(Self { pipeline, path, settings, special_ids, plain, bert_words: None })
+        Ok(Self { pipeline, path, settings, special_ids, plain, bert_words: None, clip_words })
     }
 
     /// Longest sequence that the tokenizer's configuration allows; `None` when it names no limit.
@@ -216,6 +219,10 @@ impl TextTokenizer {
     }
 
     fn append_slowly(&self, text: &str, out: &mut Vec<PipelineToken>) -> Result<()> {
+        if let Some(words) = &self.clip_words {
+            words.append(text, out);
+            return Ok(());
+        }
         self.pipeline.encode_into(text, &self.plain, out).map_err(|error| {
             Error::new(ErrorKind::Tokenizer, format!("the tokenizer of {} failed: {error}", self.path.display()))
                 .with_path(&self.path)
