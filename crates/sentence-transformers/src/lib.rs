@@ -25,6 +25,7 @@ mod files;
 mod image;
 mod input;
 mod load;
+mod loader_arguments;
 mod mining;
 mod model;
 mod module;

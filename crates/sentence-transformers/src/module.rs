@@ -388,6 +388,8 @@ pub struct InputContext {
     pub backend: Arc<dyn Backend>,
     /// How the network is loaded.
     pub encoder: EncoderOptions,
+    /// Whether the form of the weights in it was asked for, so that a folder's own `model_args` do not change it.
+    pub weights_given: bool,
     /// What to change about the tokenizer.
     pub tokenizer: TokenizerOptions,
     /// Longest token sequence, instead of the folder's.

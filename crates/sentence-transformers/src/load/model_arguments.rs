@@ -1,28 +1,11 @@
 //! The original's `model_kwargs`, translated.
 
 use serde_json::{Map, Value};
-use st_encoder::WeightFormat;
 
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
+use crate::loader_arguments::model_arguments;
 
 use super::options::LoadOptions;
-
-/// Values of `attn_implementation`. They name ways to compute the same attention; engines here have one way each.
-const ATTENTION: [&str; 6] =
-    ["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention", "flash_attn"];
-
-/// Arguments that say something else here, and what to do instead.
-const ELSEWHERE: [(&str, &str); 9] = [
-    ("device_map", "choose the device with LoadOptions::backend"),
-    ("load_in_8bit", "ask for weights as int8 with LoadOptions::weights"),
-    ("load_in_4bit", "the smallest form of weights here is int8: LoadOptions::weights"),
-    ("quantization_config", "ask for weights as int8 with LoadOptions::weights"),
-    ("trust_remote_code", "code of a model is never run; known architectures load without it"),
-    ("provider", "give the backend its provider when you make it"),
-    ("file_name", "give the backend its file when you make it"),
-    ("export", "give the backend its settings when you make it"),
-    ("revision", "use LoadOptions::revision"),
-];
 
 impl LoadOptions {
     /// Takes the original's `model_kwargs`: `torch_dtype` (or `dtype`) is the form of the weights, `"auto"`, `"float32"`,
@@ -42,44 +25,10 @@ impl LoadOptions {
     /// # Errors
     /// For any other argument or value, with what to do instead.
     pub fn model_arguments(mut self, arguments: &Map<String, Value>) -> Result<Self> {
-        for (name, value) in arguments {
-            match name.as_str() {
-                "torch_dtype" | "dtype" if value.is_null() => {}
-                "torch_dtype" | "dtype" => self = self.weights(weight_format(name, value)?),
-                "attn_implementation" if value.is_null() => {}
-                "attn_implementation" => {
-                    if !value.as_str().is_some_and(|value| ATTENTION.contains(&value)) {
-                        let hint = format!("known are {}; all give the same numbers", ATTENTION.join(", "));
-                        return Err(refused(format!("attn_implementation {value} is not known")).with_hint(hint));
-                    }
-                }
-                other => {
-                    let hint = ELSEWHERE.iter().find(|(name, _)| *name == other).map(|(_, hint)| *hint);
-                    let hint = hint.unwrap_or("known are torch_dtype and attn_implementation");
-                    return Err(refused(format!("model argument '{other}' has no meaning here")).with_hint(hint));
-                }
-            }
+        if let Some(weights) = model_arguments(arguments)? {
+            self = self.weights(weights);
         }
         Ok(self)
-    }
-}
-
-fn refused(message: String) -> Error {
-    Error::new(ErrorKind::Argument, message)
-}
-
-fn weight_format(name: &str, value: &Value) -> Result<WeightFormat> {
-    let text = value.as_str().unwrap_or_default();
-    let text = text.strip_prefix("torch.").unwrap_or(text);
-    match text {
-        "half" => Ok(WeightFormat::F16),
-        "float" => Ok(WeightFormat::F32),
-        "float64" | "double" => Err(refused(format!("{name} {value} is not computed by this engine"))
-            .with_hint("load the model on the candle backend with 64-bit floats: LoadOptions::backend")),
-        // int8 is no data type of PyTorch's models.
-        text => text.parse().ok().filter(|format| *format != WeightFormat::Int8).ok_or_else(|| {
-            refused(format!("{name} {value} is not known")).with_hint("known are auto, float32, float16 and bfloat16")
-        }),
     }
 }
 
@@ -87,6 +36,7 @@ fn weight_format(name: &str, value: &Value) -> Result<WeightFormat> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use st_encoder::WeightFormat;
 
     fn options(arguments: Value) -> Result<WeightFormat> {
         let arguments = arguments.as_object().cloned().unwrap_or_default();

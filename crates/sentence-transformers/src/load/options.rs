@@ -56,6 +56,7 @@ impl LoadOptions {
             input: InputContext {
                 backend: Arc::new(NativeBackend::new()),
                 encoder: EncoderOptions::new(),
+                weights_given: false,
                 tokenizer: TokenizerOptions::default(),
                 max_seq_length: None,
                 origin: Origin::default(),
@@ -144,6 +145,7 @@ impl LoadOptions {
     #[must_use]
     pub fn weights(mut self, weights: WeightFormat) -> Self {
         self.input.encoder = self.input.encoder.weights(weights);
+        self.input.weights_given = true;
         self
     }
 
@@ -151,6 +153,7 @@ impl LoadOptions {
     #[must_use]
     pub fn encoder(mut self, options: EncoderOptions) -> Self {
         self.input.encoder = options;
+        self.input.weights_given = true;
         self
     }
 

@@ -8,13 +8,15 @@ mod shelf;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use st_encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass};
+use serde_json::{Map, Value};
+use st_encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, WeightFormat};
 
 use super::{
     Conversion, Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind,
 };
 use crate::files::ModuleWriter;
-use crate::tokenizer::{TextTokenizer, Tokens};
+use crate::loader_arguments::{configuration_arguments, model_arguments, tokenizer_arguments};
+use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
 use crate::{Features, NewWeights, Result};
 use shelf::Shelf;
 
@@ -146,11 +148,21 @@ impl Transformer {
     pub fn load(folder: &ModuleFolder, context: &InputContext) -> Result<Self> {
         let settings = Settings::read(folder)?;
         let base::Model { files, name, shelf, tokenizer: tokenizer_folder } = base::Model::open(folder, context)?;
-        let (backend, options) = (Arc::clone(&context.backend), context.encoder.clone());
+        let backend = Arc::clone(&context.backend);
+        let options = match settings.weights.filter(|_| !context.weights_given) {
+            Some(weights) => context.encoder.clone().weights(weights),
+            None => context.encoder.clone(),
+        };
+        let given = &context.tokenizer;
+        let tokenizer_options = TokenizerOptions {
+            model_max_length: given.model_max_length.or(settings.tokenizer.model_max_length),
+            truncation_side: given.truncation_side.or(settings.tokenizer.truncation_side),
+            do_lower_case: given.do_lower_case.or(settings.tokenizer.do_lower_case),
+        };
         let source = EncoderSource { files, backend, options, name, tokenizer: tokenizer_folder };
         // The encoder's packing and the tokenizer's parsing are the two halves of the start-up time.
         let (tokenizer, encoder) = std::thread::scope(|scope| {
-            let tokenizer = scope.spawn(|| TextTokenizer::load(&source.tokenizer, &context.tokenizer));
+            let tokenizer = scope.spawn(|| TextTokenizer::load(&source.tokenizer, &tokenizer_options));
             let encoder = source.load(&shelf);
             (tokenizer.join(), encoder)
         });
@@ -174,6 +186,10 @@ impl Transformer {
 struct Settings {
     max_seq_length: Option<usize>,
     lower_case: bool,
+    /// Of `model_args`.
+    weights: Option<WeightFormat>,
+    /// Of `tokenizer_args`.
+    tokenizer: TokenizerOptions,
 }
 
 impl Settings {
@@ -183,10 +199,22 @@ impl Settings {
             if config.is_empty() {
                 continue;
             }
-            let settings = Self {
-                max_seq_length: config.optional_size(&["max_seq_length"])?,
-                lower_case: config.flag("do_lower_case")?.unwrap_or(false),
+            let max_seq_length = config.optional_size(&["max_seq_length"])?;
+            let lower_case = config.flag("do_lower_case")?.unwrap_or(false);
+            let model = arguments(&mut config, "model_args")?;
+            let tokenizer = arguments(&mut config, "tokenizer_args")?;
+            let configuration = arguments(&mut config, "config_args")?;
+            let in_file = |error: crate::Error| {
+                let hint = error.hint().unwrap_or_default().to_owned();
+                config.error(&error).with_hint(hint)
             };
+            let settings = Self {
+                max_seq_length,
+                lower_case,
+                weights: model_arguments(&model).map_err(in_file)?,
+                tokenizer: tokenizer_arguments(&tokenizer).map_err(in_file)?,
+            };
+            configuration_arguments(&configuration).map_err(in_file)?;
             // Since 5.4 the file may name a task and the output that is read; ours are the only ones supported.
             if let Some(task) = config.text("transformer_task")?
                 && task != "feature-extraction"
@@ -199,16 +227,25 @@ impl Settings {
                 return Err(config.error(format_args!("'module_output_name' {output} is not supported")));
             }
             config.ignore(&["modality_config"]);
-            for arguments in ["model_args", "tokenizer_args", "config_args", "processor_args"] {
-                // They go to Python's loaders; what has a counterpart here is an option of loading.
-                if config.value(&[arguments]).is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty())) {
-                    log::warn!("'{arguments}' of {name} is not followed; use the options of loading instead.");
-                }
+            for name in arguments(&mut config, "processor_args")?.keys() {
+                log::warn!("'processor_args' of {} is not followed: '{name}' is for images.", CONFIG_FILES[0]);
             }
             config.finish()?;
             return Ok(settings);
         }
-        Ok(Self { max_seq_length: None, lower_case: false })
+        Ok(Self { max_seq_length: None, lower_case: false, weights: None, tokenizer: TokenizerOptions::default() })
+    }
+}
+
+/// Arguments of one of Python's loaders. A folder's wish for its own code to be run is dropped, as the original does.
+fn arguments(config: &mut ModuleConfig, name: &'static str) -> Result<Map<String, Value>> {
+    match config.value(&[name]).cloned() {
+        None => Ok(Map::new()),
+        Some(Value::Object(mut arguments)) => {
+            arguments.remove("trust_remote_code");
+            Ok(arguments)
+        }
+        Some(_) => Err(config.error(format_args!("'{name}' should be an object"))),
     }
 }
 
