@@ -12,6 +12,7 @@ mod activation;
 pub(crate) mod attention;
 #[cfg(target_arch = "x86_64")]
 mod attention_bf16;
+mod attention_call;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -7,29 +7,11 @@
 
 use std::ops::Range;
 
-use super::attention::{AttentionCall, QUERIES, tiles};
+use super::attention_call::{AttentionCall, QUERIES, tiles};
 use super::strip::StripCall;
 use super::vector::Vector;
 
-/// One sequence, one head.
-#[derive(Debug)]
-pub(crate) struct RelativeCall {
-    /// Places of the distances `1 − tokens ..= tokens − 1` from key to query.
-    pub(crate) places: *const u32,
-    /// Keys of places, row after row of `head` numbers; null where the scores lack this term.
-    pub(crate) keys: *const f32,
-    /// Queries of places, transposed: `head` rows, of which whole vectors up to [`QUERIES`] numbers past the last place
-    /// may be read; null where the scores lack this term.
-    pub(crate) queries: *const f32,
-    /// Numbers from one row of the transposed queries to the next.
-    pub(crate) queries_stride: usize,
-    /// Room for a row of [`QUERIES`] numbers per place from the first to the last that occur.
-    pub(crate) to_positions: *mut f32,
-    /// Room for a row of `from_stride` numbers per token.
-    pub(crate) from_positions: *mut f32,
-    /// Places from the first to the last that occur, rounded up to [`QUERIES`].
-    pub(crate) from_stride: usize,
-}
+pub(crate) use super::attention_call::RelativeCall;
 
 /// First and last place of some distances, counted from `1 − tokens`.
 #[inline(always)]
