@@ -1,6 +1,6 @@
 """The original library as a contestant: `python worker.py KIND MODEL_FOLDER THREADS`; the protocol is bench-protocol's.
 
-Kinds: torch, torch-int8 (dynamic), onnx, onnx-o3, onnx-int8, openvino, openvino-int8, limits (rates of MKL only).
+Kinds: torch, torch-int8 (dynamic), onnx, onnx-o3, onnx-int8, openvino, openvino-bf16, openvino-int8, limits (rates of MKL only).
 """
 
 import time
@@ -19,6 +19,7 @@ FILES = {
     "onnx-o3": ("onnx", "onnx/model_O3.onnx"),
     "onnx-int8": ("onnx", "onnx/model_qint8_avx512_vnni.onnx"),
     "openvino": ("openvino", "openvino/openvino_model.xml"),
+    "openvino-bf16": ("openvino", "openvino/openvino_model.xml"),
     "openvino-int8": ("openvino", "openvino/openvino_model_qint8_quantized.xml"),
 }
 
@@ -42,6 +43,9 @@ def load(kind: str, folder: str, threads: int):
         options |= {"session_options": session, "provider": "CPUExecutionProvider"}
     elif backend == "openvino":
         options["ov_config"] = {"INFERENCE_NUM_THREADS": str(threads), "PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1"}
+        if kind == "openvino":
+            # Left alone, it multiplies bf16 where the processor can.
+            options["ov_config"]["INFERENCE_PRECISION_HINT"] = "f32"
     model = SentenceTransformer(folder, device="cpu", backend=backend, model_kwargs=options, local_files_only=True)
     if kind == "torch-int8":
         model[0].auto_model = torch.ao.quantization.quantize_dynamic(model[0].auto_model, {torch.nn.Linear}, torch.qint8)

@@ -1,5 +1,6 @@
 //! How near every contestant's vectors are to the original's, and what they are worth in two tasks.
 
+use super::contestants::Multiplies;
 use super::options::Options;
 use super::places::Places;
 use super::results::Agreement;
@@ -40,7 +41,7 @@ pub(crate) fn compare(
     let mut reference: Option<[Rows; 2]> = None;
     for one in running {
         // f32 opponents score as the original does; retrieval costs them hours for nothing.
-        let scored = one.contestant.int8 || one.contestant.is_ours() || reference.is_none();
+        let scored = one.contestant.multiplies != Multiplies::F32 || one.contestant.is_ours() || reference.is_none();
         let mut vectors = |set: &str, count: Option<usize>| rows(places, options, &folder, one, set, count);
         let count = super::workloads::WORKLOADS
             .iter()

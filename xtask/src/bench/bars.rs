@@ -1,6 +1,6 @@
 //! What the library has promised to reach, and whether it did in this run.
 
-use super::contestants::CONTESTANTS;
+use super::contestants::{CONTESTANTS, Multiplies};
 use super::results::{ModelResults, Results, Timed, WorkloadResults, quantile};
 
 /// One promise over some models and workloads.
@@ -80,7 +80,7 @@ impl Bar {
             Against::Contestant(name) => Some((times(results.find(name)?), format!("× {name}"))),
             Against::Peak => Some((results.share(ours)?, "of the multiply-add peak".to_owned())),
             Against::EveryFloat => {
-                let opponents = CONTESTANTS.iter().filter(|one| !one.is_ours() && !one.int8);
+                let opponents = CONTESTANTS.iter().filter(|one| !one.is_ours() && one.multiplies == Multiplies::F32);
                 opponents
                     .filter_map(|one| results.find(one.name))
                     .map(|other| (times(other), format!("× the fastest f32 opponent ({})", other.name)))
