@@ -58,6 +58,63 @@ fn tables_follow_model2vec() {
     }
 }
 
+#[derive(Deserialize)]
+struct Packaged {
+    version: String,
+    tables: Vec<PackagedTable>,
+}
+
+/// A table by the package itself, a few of its rows by their tokens.
+#[derive(Deserialize)]
+struct PackagedTable {
+    model: String,
+    dimensions: Option<usize>,
+    coefficient: Option<f64>,
+    pattern: Option<String>,
+    rows: BTreeMap<String, Vec<f32>>,
+}
+
+#[test]
+fn tables_are_those_of_the_package() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/distillation_package.json");
+    let packaged: Packaged = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for expected in packaged.tables {
+        let folder = tiny_model(&expected.model);
+        let tokenizer: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(folder.join("tokenizer.json")).unwrap()).unwrap();
+        let added = tokenizer["added_tokens"].as_array().unwrap();
+        let id = |token: &str| -> usize {
+            let added = added.iter().find(|entry| entry["content"] == token).map(|entry| &entry["id"]);
+            let id = added.or_else(|| tokenizer["model"]["vocab"].get(token)).unwrap();
+            id.as_u64().unwrap() as usize
+        };
+        let pattern = expected.pattern.as_deref().map(|pattern| regex::Regex::new(pattern).unwrap());
+        let distillation = StaticDistillation::new()
+            .dimensions(expected.dimensions)
+            .coefficient(expected.coefficient)
+            .removed(pattern);
+        let student = distillation.distil(&load(&folder)).unwrap();
+        let tensors = student.tensors().unwrap();
+        let width = tensors[0].shape[1];
+        let found = |token: &str| &tensors[0].data[id(token) * width..][..width];
+        // A component's sign is arbitrary, and versions of the package have chosen it in different ways.
+        let sign = |component: usize| {
+            let products = expected.rows.iter().map(|(token, row)| found(token)[component] * row[component]);
+            products.sum::<f32>().signum()
+        };
+        let signs: Vec<f32> = (0..width).map(sign).collect();
+        let largest = expected.rows.values().flatten().fold(0f32, |largest, x| largest.max(x.abs()));
+        for (token, row) in &expected.rows {
+            assert_eq!(row.len(), width);
+            for ((x, y), sign) in found(token).iter().zip(row).zip(&signs) {
+                let name = &expected.model;
+                assert!((x * sign - y).abs() < 1e-4 * largest, "{name}, {token}: {:?} is not {row:?}", found(token));
+            }
+        }
+        assert!(expected.rows.len() > 10, "model2vec {}", packaged.version);
+    }
+}
+
 #[test]
 fn static_students_are_models_that_save() {
     let teacher = load(&tiny_model("tiny-bert"));

@@ -1,5 +1,8 @@
 //! A static model from a teacher: one vector per token, as model2vec distils them.
 
+use std::collections::HashSet;
+use std::path::Path;
+
 use rayon::prelude::*;
 use regex::Regex;
 use sentence_transformers::modules::{InputModule, StaticEmbedding, Transformer};
@@ -19,8 +22,8 @@ const BATCH: usize = 256;
 /// Each token of the teacher's vocabulary is read alone, between the special tokens that a text has, and gets the mean of the
 /// hidden states. The vectors are centred and turned into their principal components, of which the first are kept; then each
 /// is weighted by `a / (a + p)` (smooth inverse frequency, Arora et al. 2017), with `p` the share of a token of its rank by
-/// Zipf's law, since vocabularies are ordered by frequency. Tokens that `removed` matches get a zero vector: they stay in the
-/// tokenizer, and no text has them.
+/// Zipf's law, since vocabularies are ordered by frequency. Tokens that `removed` matches, and
+/// added ones such as those around a text, get a zero vector and no rank: they stay in the tokenizer, and no text has them.
 ///
 /// ```
 /// use sentence_transformers::{LoadOptions, Pipeline, SentenceTransformer};
@@ -70,7 +73,7 @@ impl StaticDistillation {
         self
     }
 
-    /// Sets which tokens get no vector (`token_remove_pattern`); `None` removes none.
+    /// Sets which tokens get no vector (`token_remove_pattern`): those that begin with a match; `None` removes none.
     #[must_use]
     pub fn removed(mut self, pattern: Option<Regex>) -> Self {
         self.removed = pattern;
@@ -99,11 +102,9 @@ impl StaticDistillation {
         })?;
         let path = transformer.tokenizer().map(|tokenizer| tokenizer.path().to_path_buf()).unwrap_or_default();
         let folder = path.parent().unwrap_or(&path).to_path_buf();
-        let names = token_names(&path)?;
-        let kept: Vec<u32> = (0..names.len())
-            .filter(|&id| names[id].as_deref().is_some_and(|name| !self.is_removed(name)))
-            .map(|id| id as u32)
-            .collect();
+        let Vocabulary { names, added } = vocabulary(&path)?;
+        let read = |id: usize| names[id].as_deref().is_some_and(|name| !self.is_removed(name)) && !added.contains(&id);
+        let kept: Vec<u32> = (0..names.len()).filter(|&id| read(id)).map(|id| id as u32).collect();
         let (mut rows, mut width) = token_vectors(transformer, &kept)?;
         if let Some(wanted) = self.dimensions {
             let components = wanted.min(width);
@@ -130,12 +131,21 @@ impl StaticDistillation {
     }
 
     fn is_removed(&self, token: &str) -> bool {
-        self.removed.as_ref().is_some_and(|pattern| pattern.is_match(token))
+        // As the package: the pattern must match from the token's start on.
+        self.removed.as_ref().and_then(|pattern| pattern.find(token)).is_some_and(|found| found.start() == 0)
     }
 }
 
-/// The token of each id of a `tokenizer.json`; `None` where an id has none.
-fn token_names(path: &std::path::Path) -> Result<Vec<Option<String>>> {
+/// The tokens of a `tokenizer.json`.
+struct Vocabulary {
+    /// The token of each id; `None` where an id has none.
+    names: Vec<Option<String>>,
+    /// Tokens beside the tokenizer's model, such as those around a text, but for those of padding and of unknown words.
+    added: HashSet<usize>,
+}
+
+/// Reads the vocabulary of a `tokenizer.json`.
+fn vocabulary(path: &Path) -> Result<Vocabulary> {
     if path.extension().is_none_or(|extension| extension != "json") {
         return Err(TrainError::unsupported(
             format!("a teacher whose tokenizer is {}", path.display()),
@@ -156,8 +166,15 @@ fn token_names(path: &std::path::Path) -> Result<Vec<Option<String>>> {
             .collect(),
         _ => return Err(TrainError::format(path, "the tokenizer has no vocabulary")),
     };
-    let added = tokenizer["added_tokens"].as_array().into_iter().flatten();
-    tokens.extend(added.filter_map(|token| Some((id(&token["id"])?, token["content"].as_str()?.to_owned()))));
+    let spared = spared(path, &tokenizer);
+    let mut added = HashSet::new();
+    for token in tokenizer["added_tokens"].as_array().into_iter().flatten() {
+        let (Some(id), Some(content)) = (id(&token["id"]), token["content"].as_str()) else { continue };
+        tokens.push((id, content.to_owned()));
+        if !spared.iter().any(|name| name == content) {
+            added.insert(id);
+        }
+    }
     /// No vocabulary is larger.
     const MOST: usize = 1 << 24;
     let count = tokens.iter().map(|(id, _)| id + 1).max().unwrap_or(0);
@@ -168,7 +185,18 @@ fn token_names(path: &std::path::Path) -> Result<Vec<Option<String>>> {
     for (id, token) in tokens {
         names[id] = Some(token);
     }
-    Ok(names)
+    Ok(Vocabulary { names, added })
+}
+
+/// The tokens of padding and of unknown words: as `tokenizer_config.json` beside names them, or `tokenizer.json` itself.
+fn spared(path: &Path, tokenizer: &Value) -> Vec<String> {
+    let beside = std::fs::read(path.with_file_name("tokenizer_config.json")).ok();
+    let config: Value = beside.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    let named = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
+    [&config["pad_token"], &config["unk_token"], &tokenizer["padding"]["pad_token"], &tokenizer["model"]["unk_token"]]
+        .into_iter()
+        .filter_map(named)
+        .collect()
 }
 
 /// The mean hidden state of each token, read alone between special tokens: row after row, and their width.
