@@ -17,7 +17,10 @@ impl Log {
 
 impl log::Log for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.level() <= log::max_level()
+        // What other crates warn of concerns their authors: the seed of a hash table that did not fit, say.
+        let target = metadata.target();
+        let ours = target.starts_with("sentence_transformers") || target.starts_with("st_");
+        metadata.level() <= log::max_level() && (ours || metadata.level() == log::Level::Error)
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -57,6 +57,32 @@ fn named_prompts_queries_and_documents() {
 }
 
 #[test]
+fn images_are_read_from_their_paths() {
+    let folder = st_testing::fixture_path("clip/model");
+    let paths = ["odd.png", "wide.jpg"].map(|name| st_testing::fixture_path("clip/images").join(name));
+    let clip = |arguments: &[&str]| {
+        let mut command = program();
+        command.arg("encode").arg("--model").arg(&folder).args(arguments);
+        command
+    };
+    let model = SentenceTransformer::load(folder.to_str().unwrap()).unwrap();
+    let images = paths.clone().map(sentence_transformers::Image::from_path);
+    let rows = model.encode(&images).unwrap();
+    let wanted: Vec<Vec<f32>> = rows.rows_iter().map(<[f32]>::to_vec).collect();
+    let names = paths.each_ref().map(|path| path.to_str().unwrap());
+    assert_eq!(embeddings(&good(clip(&["--images"]).args(names))), wanted);
+    assert_ne!(embeddings(&run(clip(&[]).args(names)).out), wanted, "without --images the names are texts");
+    let place = tempfile::tempdir().unwrap();
+    let list = file(&place, "images.txt", names.join("\n"));
+    assert_eq!(embeddings(&good(clip(&["--images", "--input"]).arg(&list))), wanted);
+    let error = bad(&mut clip(&["--images", "nowhere.png"]), 1);
+    assert!(error.contains("nowhere.png"), "{error}");
+    let error = bad(with_model("encode").arg("--images").args(names), 1);
+    assert!(error.contains("this model reads texts, not images"), "{error}");
+    bad(clip(&["--images", "--output-value", "all"]).args(names), 2);
+}
+
+#[test]
 fn every_input_format_gives_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let quoted: Vec<String> = TEXTS.iter().map(|text| format!("{text:?}")).collect();

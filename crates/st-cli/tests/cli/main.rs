@@ -6,6 +6,7 @@ mod commands;
 mod encode;
 mod evaluate;
 mod hub;
+mod outputs;
 mod pairs;
 mod program;
 mod resume;

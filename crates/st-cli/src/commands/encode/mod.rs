@@ -1,6 +1,7 @@
 //! `encode`: texts to embeddings.
 
 mod features;
+mod row;
 mod run;
 mod sink;
 mod tally;
@@ -22,7 +23,8 @@ pub(super) use run::run;
 #[command(after_help = "Examples:
   sentence-transformers encode \"The weather is lovely today.\" --normalize
   sentence-transformers encode --input texts.txt --output embeddings.npy
-  sentence-transformers encode --input corpus.jsonl --column body --output corpus.parquet --resume")]
+  sentence-transformers encode --input corpus.jsonl --column body --output corpus.parquet --resume
+  sentence-transformers encode --images --model sentence-transformers/clip-ViT-B-32 cat.jpg dog.png")]
 pub(crate) struct Arguments {
     /// Texts to encode
     #[arg(value_name = "TEXT", conflicts_with = "input")]
@@ -52,6 +54,9 @@ struct InputArguments {
     /// What to do about a row that cannot be read: invalid UTF-8, malformed JSON, no text
     #[arg(long, value_enum, default_value_t = OnError::Replace, value_name = "WAY")]
     on_error: OnError,
+    /// The texts are paths of images, PNG or JPEG, for a model that sees, such as CLIP
+    #[arg(long, conflicts_with_all = ["prompts", "strict"])]
+    images: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,12 +2,13 @@
 
 use sentence_transformers::{EncodedChunk, SentenceTransformer};
 
+use super::row::Row;
 use super::sink::{Sink, Values};
 use super::tally::{Tally, refuse_cut};
 use super::{Arguments, OutputValue, features};
 use crate::commands::Surroundings;
 use crate::failure::{Exit, Failure, Result};
-use crate::input::{Text, Texts};
+use crate::input::Texts;
 use crate::interrupt::Watch;
 use crate::render::Progress;
 
@@ -50,7 +51,8 @@ fn sentences(
     progress.advance(sink.tally().texts);
     // The iterator has the texts while it lives, so a chunk that is refused is told of after it.
     let mut refused = None;
-    for chunk in model.encode_iter(texts.by_ref(), &options)? {
+    let images = arguments.input.images;
+    for chunk in model.encode_iter(texts.by_ref().map(|text| Row::new(text, images)), &options)? {
         watch.check().map_err(|failure| sink.with_way_on(failure))?;
         let chunk = chunk.map_err(|error| sink.with_way_on(error.into()))?;
         if arguments.encode.strict && !chunk.truncated.is_empty() {
@@ -61,7 +63,7 @@ fn sentences(
         progress.advance(chunk.texts.len() as u64);
     }
     if let Some(chunk) = refused {
-        let number = |index: usize| chunk.texts.get(index - chunk.start).map(|text| text.number);
+        let number = |index: usize| chunk.texts.get(index - chunk.start).map(|row| row.text.number);
         refuse_cut(texts, number, &chunk.truncated)?;
     }
     watch.check().map_err(|failure| sink.with_way_on(failure))?;
@@ -70,8 +72,8 @@ fn sentences(
     sink.finish()
 }
 
-fn write(sink: &mut Sink, chunk: &EncodedChunk<Text>) -> Result<()> {
-    let texts: Vec<&str> = chunk.texts.iter().map(|text| text.text.as_str()).collect();
+fn write(sink: &mut Sink, chunk: &EncodedChunk<Row>) -> Result<()> {
+    let texts: Vec<&str> = chunk.texts.iter().map(|row| row.text.text.as_str()).collect();
     let mut cut = vec![false; texts.len()];
     for truncation in &chunk.truncated {
         cut[truncation.index - chunk.start] = true;

@@ -76,7 +76,9 @@ impl Arguments {
         if self.encode.output_value == OutputValue::SentenceEmbedding {
             return Ok(());
         }
-        let conflict = if format.name != "jsonl" {
+        let conflict = if self.input.images {
+            Some("--images".to_owned())
+        } else if format.name != "jsonl" {
             Some(format!("--format {}", format.name))
         } else if self.encode.precision != Precision::Float32 {
             Some(format!("--precision {}", self.encode.precision))
@@ -88,7 +90,7 @@ impl Arguments {
         match conflict {
             None => Ok(()),
             Some(other) => Err(Failure::usage(format!("--output-value cannot go with {other}"))
-                .with_hint("token embeddings differ in number from text to text; they are written as JSON lines")),
+                .with_hint("token embeddings differ in number from text to text; they are written as JSON lines, and images have none")),
         }
     }
 
@@ -235,7 +237,7 @@ fn probe(arguments: &Arguments, model: &SentenceTransformer) -> Result<Vec<f32>>
 /// What makes two runs the same run, by the names of the options.
 fn identity(arguments: &Arguments, format: &OutputFormat) -> Map<String, Value> {
     let (model, encode) = (&arguments.model, &arguments.encode);
-    let entries: [(&str, Value); 16] = [
+    let entries: [(&str, Value); 17] = [
         ("--model", model.model.clone().into()),
         ("--revision", model.hub.revision.clone().into()),
         ("--weights", model.weights.as_str().into()),
@@ -250,6 +252,7 @@ fn identity(arguments: &Arguments, format: &OutputFormat) -> Map<String, Value> 
         ("--truncate-dim", encode.truncate_dim.into()),
         ("--precision", encode.precision.as_str().into()),
         ("--on-error", format!("{:?}", arguments.input.on_error).to_lowercase().into()),
+        ("--images", arguments.input.images.into()),
         ("--rows-per-part", arguments.output.rows_per_part.into()),
         ("--format", format.name.into()),
     ];
