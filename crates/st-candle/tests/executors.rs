@@ -111,7 +111,7 @@ fn the_graph_computes_what_transformers_computes() {
         }
         compared += 1;
     }
-    assert_eq!(compared, 35);
+    assert_eq!(compared, 43);
 }
 
 #[test]

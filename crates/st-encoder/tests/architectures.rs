@@ -171,6 +171,28 @@ fn encoders_whose_code_lives_on_the_hub() {
 }
 
 #[test]
+fn encoders_in_the_words_of_transformers_5() {
+    let rotary = |base, dimensions, scaling| AttentionPosition::Rotary { base, dimensions, scaling };
+    let (architecture, nomic) = spec("nomic_bert_of_transformers");
+    assert_eq!((architecture.name, nomic.embeddings.vocabulary), ("nomic_bert_of_transformers", 60));
+    assert_eq!((nomic.layers[0].feed_forward.inner, nomic.embeddings.token_types), (48, 2));
+    assert_eq!(nomic.layers[0].attention.position, rotary(1000.0, 8, RotaryScaling::None));
+    assert_eq!(spec("gte").1.layers[0].attention.position, rotary(160_000.0, 8, RotaryScaling::None));
+    assert_eq!(spec("gte-linear").1.layers[2].attention.position, rotary(20_000.0, 8, RotaryScaling::Divided(4.0)));
+    let smoothed = RotaryScaling::Smoothed { factor: 8.0, low: 1.0, high: 4.0, original: 32.0 };
+    assert_eq!(spec("llama-rope_parameters").1.layers[0].attention.position, rotary(500_000.0, 8, smoothed));
+    for (name, dimensions, local, global, factor) in
+        [("gemma3_text", 16, [0, 2], [1, 1], (40_000.0, 8.0)), ("modernbert", 8, [0, 3], [1, 2], (80_000.0, 2.0))]
+    {
+        let (_, spec) = spec(&format!("{name}-rope_parameters"));
+        let position = |layer: usize| spec.layers[layer].attention.position.clone();
+        assert_eq!(local.map(position), [(); 2].map(|()| rotary(3000.0, dimensions, RotaryScaling::None)), "{name}");
+        let expected = rotary(factor.0, dimensions, RotaryScaling::Divided(factor.1));
+        assert_eq!(global.map(position), [(); 2].map(|()| expected.clone()), "{name}");
+    }
+}
+
+#[test]
 fn decoders_see_what_came_before() {
     let masks = |name: &str| spec(name).1.layers.iter().map(|layer| layer.attention.mask).collect::<Vec<_>>();
     let window = |reach| AttentionMask::CausalWindow { reach };
@@ -332,7 +354,7 @@ fn unknown_architectures_are_named_with_what_is_supported() {
     assert_eq!(
         error.to_string(),
         "config.json: model type 'xlnet' is not supported; supported are albert, bert, camembert, clip_text_model, \
-         clip_vision_model, deberta-v2, distilbert, electra, gemma3_text, jina_bert, llama, mistral, modernbert, mpnet, \
+         clip_vision_model, deberta-v2, distilbert, electra, gemma3_text, gte, jina_bert, llama, mistral, modernbert, mpnet, \
          mt5, new, nomic_bert, qwen2, qwen3, roberta, t5, xlm-roberta"
     );
     assert!(error.hint().is_some());

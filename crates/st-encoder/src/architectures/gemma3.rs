@@ -1,6 +1,7 @@
 //! Gemma 3's text model (Gemma Team 2025), as EmbeddingGemma uses it: norms before and after each part, norms over each
 //! head's query and key, and windows in five of six blocks.
 
+use super::rotary_fields::rotary;
 use super::{Architecture, Config, llama};
 use crate::{
     AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec, FeedForwardSpec,
@@ -29,8 +30,12 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
     let window = config.size_or("sliding_window", 4096)?;
     let both_ways = config.flag_or("use_bidirectional_attention", false)?;
     let pattern = config.size_or("sliding_window_pattern", 6)?;
-    let global = (config.positive_or("rope_theta", 1_000_000.0)?, llama::rotary_scaling(config)?);
-    let local = (config.positive_or("rope_local_base_freq", 10_000.0)?, RotaryScaling::None);
+    let global = rotary(config, "full_attention", config.positive_or("rope_theta", 1_000_000.0)?)?;
+    let mut local = (config.positive_or("rope_local_base_freq", 10_000.0)?, RotaryScaling::None);
+    // Of the older words `rope_scaling` is for the blocks without a window alone.
+    if !config.has("rope_scaling") {
+        local = rotary(config, "sliding_attention", local.0)?;
+    }
     let feed_forward = FeedForwardSpec {
         inner: config.size_or("intermediate_size", 9216)?,
         activation: config.activation_or("hidden_activation", "gelu_pytorch_tanh")?,

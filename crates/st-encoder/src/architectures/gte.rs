@@ -1,15 +1,17 @@
 //! Alibaba's "new" encoder (Zhang et al. 2024, mGTE): BERT with rotary positions, a gated feed-forward and fused
-//! projections; gte-*-v1.5 and gte-multilingual-base.
+//! projections; gte-*-v1.5 and gte-multilingual-base, and GTE as transformers 5 calls it.
 
 use serde_json::Value;
 
+use super::rotary_fields::rotary;
 use super::{Architecture, Config};
 use crate::{
     AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec, FeedForwardSpec,
     LayerSlot, LayerSpec, NormPlacement, NormSpec, PositionSpec, RotaryScaling, Slot, TensorSource,
 };
 
-pub(super) const GTE: Architecture = Architecture {
+/// With the configuration of the code that the published models bring along.
+pub(super) const NEW: Architecture = Architecture {
     name: "new",
     model_types: &["new"],
     prefixes: &["", "new."],
@@ -18,11 +20,36 @@ pub(super) const GTE: Architecture = Architecture {
     ..Architecture::PLAIN
 };
 
+/// With the configuration of transformers 5's own class, which saves weights under the published names.
+pub(super) const GTE: Architecture = Architecture {
+    name: "gte",
+    model_types: &["gte"],
+    prefixes: &["", "gte.", "new."],
+    describe: describe_of_transformers,
+    ..NEW
+};
+
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
     config.only("position_embedding_type", &["rope".into()])?;
     config.only("layer_norm_type", &["layer_norm".into()])?;
     config.only("pack_qkv", &[true.into()])?;
     config.only("logn_attention_scale", &[false.into()])?;
+    describe_sized(config, 30_528, position)
+}
+
+fn describe_of_transformers(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
+    describe_sized(config, 250_048, |config, dimensions| {
+        let (base, scaling) = rotary(config, "full_attention", 160_000.0)?;
+        Ok(AttentionPosition::Rotary { base, dimensions, scaling })
+    })
+}
+
+/// `vocabulary` is the number of words where the configuration does not say.
+fn describe_sized(
+    config: &Config<'_>,
+    vocabulary: usize,
+    position: fn(&Config<'_>, usize) -> Result<AttentionPosition, EncoderError>,
+) -> Result<EncoderSpec, EncoderError> {
     let hidden = config.size_or("hidden_size", 768)?;
     let heads = config.size_or("num_attention_heads", 12)?;
     let head_size = config.head_size(("hidden_size", hidden), ("num_attention_heads", heads))?;
@@ -53,7 +80,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
     Ok(EncoderSpec {
         hidden,
         embeddings: EmbeddingsSpec {
-            vocabulary: config.size_or("vocab_size", 30_528)?,
+            vocabulary: config.size_or("vocab_size", vocabulary)?,
             width: hidden,
             positions: PositionSpec::None,
             token_types: config.count_or("type_vocab_size", 1)?,

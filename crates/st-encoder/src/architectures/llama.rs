@@ -1,12 +1,11 @@
 //! LLaMA (Touvron et al. 2023) and its relatives Mistral, Qwen2 and Qwen3, which embed a text by its last token:
 //! causal attention with grouped keys, rotary positions, root-mean-square norms before each part, gated feed-forward.
 
-use serde_json::Value;
-
+use super::rotary_fields::rotary;
 use super::{Architecture, Config};
 use crate::{
     AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec, FeedForwardSpec,
-    LayerSlot, LayerSpec, NormPlacement, NormSpec, PositionSpec, RotaryScaling, Slot, TensorSource,
+    LayerSlot, LayerSpec, NormPlacement, NormSpec, PositionSpec, Slot, TensorSource,
 };
 
 pub(super) const LLAMA: Architecture = Architecture {
@@ -84,6 +83,7 @@ pub(super) fn describe(config: &Config<'_>, family: &Family) -> Result<EncoderSp
         }
     };
     let feed_forward_bias = config.flag_or("mlp_bias", false)?;
+    let (base, scaling) = rotary(config, "full_attention", config.positive_or("rope_theta", 10_000.0)?)?;
     let layer = LayerSpec {
         attention: AttentionSpec {
             heads,
@@ -92,11 +92,7 @@ pub(super) fn describe(config: &Config<'_>, family: &Family) -> Result<EncoderSp
             scale: 1.0 / (head_size as f64).sqrt(),
             input_bias,
             output_bias,
-            position: AttentionPosition::Rotary {
-                base: config.positive_or("rope_theta", 10_000.0)?,
-                dimensions: head_size,
-                scaling: rotary_scaling(config)?,
-            },
+            position: AttentionPosition::Rotary { base, dimensions: head_size, scaling },
             mask: AttentionMask::Causal,
             query_key_norm: family.query_key_norm.then_some(norm),
         },
@@ -151,31 +147,6 @@ fn mask(config: &Config<'_>, windows: &Windows, layer: usize) -> Result<Attentio
     } else {
         AttentionMask::Causal
     })
-}
-
-/// Reads `rope_scaling`; the kinds that depend on a text's length are refused.
-pub(super) fn rotary_scaling(config: &Config<'_>) -> Result<RotaryScaling, EncoderError> {
-    let Some(scaling) = config.value("rope_scaling") else { return Ok(RotaryScaling::None) };
-    let kind = scaling.get("rope_type").or_else(|| scaling.get("type")).and_then(Value::as_str).unwrap_or("default");
-    let number = |field: &str| {
-        let number = scaling.get(field).and_then(Value::as_f64).filter(|number| *number > 0.0);
-        number.ok_or_else(|| config.error(format!("'rope_scaling' should have a number above 0 as '{field}'")))
-    };
-    match kind {
-        "default" => Ok(RotaryScaling::None),
-        "linear" => Ok(RotaryScaling::Divided(number("factor")?)),
-        "llama3" => {
-            let (low, high) = (number("low_freq_factor")?, number("high_freq_factor")?);
-            if high <= low {
-                return Err(config.error("'rope_scaling' should have a 'high_freq_factor' above its 'low_freq_factor'"));
-            }
-            let original = number("original_max_position_embeddings")?;
-            Ok(RotaryScaling::Smoothed { factor: number("factor")?, low, high, original })
-        }
-        other => {
-            Err(config.error(format!("'rope_scaling' of type {other} is not supported, only linear and llama3 are")))
-        }
-    }
 }
 
 pub(super) fn source(_: &EncoderSpec, slot: Slot) -> TensorSource {

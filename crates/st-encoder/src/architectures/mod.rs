@@ -20,6 +20,7 @@ mod nomic_bert;
 mod qwen2;
 mod qwen3;
 mod roberta;
+mod rotary_fields;
 mod t5;
 
 use std::path::Path;
@@ -78,7 +79,9 @@ pub const ARCHITECTURES: &[&Architecture] = &[
     &deberta::DEBERTA,
     &t5::T5,
     &modernbert::MODERNBERT,
+    &nomic_bert::NOMIC_BERT_OF_TRANSFORMERS,
     &nomic_bert::NOMIC_BERT,
+    &gte::NEW,
     &gte::GTE,
     &qwen2::QWEN2,
     &qwen3::QWEN3,

@@ -1,10 +1,11 @@
 //! ModernBERT (Warner et al. 2024): rotary positions, norms before each part, gated feed-forward, and attention to
 //! neighbours only in two of three blocks.
 
+use super::rotary_fields::rotary;
 use super::{Architecture, Config};
 use crate::{
     AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec, FeedForwardSpec,
-    LayerSlot, LayerSpec, NormKind, NormPlacement, NormSpec, PositionSpec, RotaryScaling, Slot, TensorSource,
+    LayerSlot, LayerSpec, NormKind, NormPlacement, NormSpec, PositionSpec, Slot, TensorSource,
 };
 
 pub(super) const MODERNBERT: Architecture = Architecture {
@@ -17,9 +18,7 @@ pub(super) const MODERNBERT: Architecture = Architecture {
 };
 
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
-    if config.has("rope_scaling") {
-        return Err(config.error("'rope_scaling' is not supported for this model type"));
-    }
+    config.only("rope_scaling", &[])?;
     let hidden = config.size_or("hidden_size", 768)?;
     let heads = config.size_or("num_attention_heads", 12)?;
     let head_size = config.head_size(("hidden_size", hidden), ("num_attention_heads", heads))?;
@@ -34,14 +33,19 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
     let global_base = config.positive_or("global_rope_theta", 160_000.0)?;
     let local_base = config
         .positive_or("local_rope_theta", if config.is_null("local_rope_theta") { global_base } else { 10_000.0 })?;
+    let global_rotary = rotary(config, "full_attention", global_base)?;
+    let local_rotary = rotary(config, "sliding_attention", local_base)?;
     let reach = config.count_or("local_attention", 128)? / 2;
     let every = config.size_or("global_attn_every_n_layers", 3)?;
     let inner = config.size_or("intermediate_size", 1152)?;
     let activation = config.activation_or("hidden_activation", "gelu")?;
-    let layer = |index: usize| {
-        let global = index.is_multiple_of(every);
-        let base = if global { global_base } else { local_base };
-        LayerSpec {
+    let layer = |index: usize| -> Result<LayerSpec, EncoderError> {
+        let global = match config.layer_kind(index)? {
+            Some(kind) => kind == "full_attention",
+            None => index.is_multiple_of(every),
+        };
+        let (base, scaling) = if global { global_rotary } else { local_rotary };
+        Ok(LayerSpec {
             attention: AttentionSpec {
                 heads,
                 key_value_heads: heads,
@@ -49,7 +53,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
                 scale: 1.0 / (head_size as f64).sqrt(),
                 input_bias: attention_bias,
                 output_bias: attention_bias,
-                position: AttentionPosition::Rotary { base, dimensions: head_size, scaling: RotaryScaling::None },
+                position: AttentionPosition::Rotary { base, dimensions: head_size, scaling },
                 mask: if global { AttentionMask::Full } else { AttentionMask::Window { reach } },
                 query_key_norm: None,
             },
@@ -64,7 +68,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             },
             feed_forward_norm: norm,
             placement: NormPlacement::Pre,
-        }
+        })
     };
     Ok(EncoderSpec {
         hidden,
@@ -78,7 +82,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             scale: None,
             patches: None,
         },
-        layers: (0..config.layers_or("num_hidden_layers", 22)?).map(layer).collect(),
+        layers: (0..config.layers_or("num_hidden_layers", 22)?).map(layer).collect::<Result<_, _>>()?,
         final_norm: Some(norm),
         max_sequence: None,
     })
