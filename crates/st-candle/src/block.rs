@@ -10,6 +10,19 @@ use crate::ops;
 impl Network {
     /// Runs block `layer` over `[n, hidden]`.
     pub(crate) fn block(&self, layer: usize, x: &Tensor, context: &Context) -> Result<Tensor, EncoderError> {
+        let y = self.without_convolution(layer, x, context)?;
+        let Some(spec) = &self.spec.layers[layer].convolution else { return Ok(y) };
+        let tensor = |part| self.parameters.tensor(at(layer, LayerSlot::Convolution)(part), context.gradients);
+        let (weight, bias) = (tensor(Part::Weight)?, tensor(Part::Bias)?);
+        let sequences = &context.shape(layer).sequences;
+        let convolved = ops::convolution(x, &weight, Some(&bias), spec.groups, sequences).map_err(failed)?;
+        let convolved = self.dropout(convolved, DropoutPlace::Convolution(layer), context)?;
+        let convolved = ops::activation(&convolved, spec.activation).map_err(failed)?;
+        let (weight, bias) = self.norm_slot(&spec.norm, at(layer, LayerSlot::ConvolutionNorm), context)?;
+        ops::add_norm(&y, &convolved, &weight, bias.as_ref(), &spec.norm).map_err(failed)
+    }
+
+    fn without_convolution(&self, layer: usize, x: &Tensor, context: &Context) -> Result<Tensor, EncoderError> {
         if let Some(y) = self.fused_block(layer, x, context)? {
             return Ok(y);
         }

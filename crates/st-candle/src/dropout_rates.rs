@@ -28,7 +28,7 @@ pub struct DropoutRates {
     pub attention_output: f64,
     /// Between the two halves of the feed-forward network.
     pub inner: f64,
-    /// Of the feed-forward network's output, before the residual sum.
+    /// Of the feed-forward network's output, before the residual sum, and of a convolution's, before its activation.
     pub feed_forward: f64,
     /// Of the table of relative positions (disentangled attention).
     pub relative: f64,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use st_encoder::adapters::Adapter;
 use st_encoder::architectures::{Architecture, Config};
-use st_encoder::{Batch, DataType, EncoderError, EncoderFiles, EncoderSpec, Slot, Weights};
+use st_encoder::{Batch, DataType, EncoderError, EncoderFiles, EncoderSpec, LayerSpec, Slot, Weights};
 
 use crate::adapters::GraphAdapter;
 use crate::dropout::DropoutPass;
@@ -280,7 +280,7 @@ impl EncoderGraph {
 
     /// Keeps some blocks and drops the others: the beginning of a smaller student (layer reduction).
     ///
-    /// Block `layers[i]` becomes block `i`, and its parameters' names say so. The variables stay the same.
+    /// Block `layers[i]` becomes block `i`, and its parameters' names say so; a convolution beside the first block stays there. The variables stay the same.
     ///
     /// ```
     /// use candle_core::{DType, Device};
@@ -309,7 +309,13 @@ impl EncoderGraph {
         }
         let network = &self.network;
         let mut spec = network.spec.clone();
-        spec.layers = layers.iter().map(|&layer| network.spec.layers[layer].clone()).collect();
+        let kept = layers.iter().zip(&network.spec.layers);
+        // What stands beside a place in the stack stays there, as when layers are taken out of the original's list.
+        let moved = |(&layer, place): (&usize, &LayerSpec)| LayerSpec {
+            convolution: place.convolution,
+            ..network.spec.layers[layer].clone()
+        };
+        spec.layers = kept.map(moved).collect();
         let parameters = network.parameters.with_layers(network.architecture, &spec, layers)?;
         let network = Arc::make_mut(&mut self.network);
         (network.spec, network.parameters) = (spec, parameters);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 use st_encoder::architectures::Architecture;
 use st_encoder::{
-    AttentionPosition, Batch, EncoderError, EncoderSpec, LayerSlot, NormSpec, Part, PositionSpec, Slot,
-    rotary_wave_numbers,
+    AttentionPosition, Batch, ConvolutionSpec, EncoderError, EncoderSpec, LayerSlot, NormSpec, Part, PositionSpec,
+    Slot, rotary_wave_numbers,
 };
 
 use crate::adapters::GraphAdapter;
@@ -58,6 +58,7 @@ pub(crate) enum DropoutPlace {
     Inner(usize),
     FeedForward(usize),
     Relative(usize),
+    Convolution(usize),
 }
 
 impl Context {
@@ -139,6 +140,11 @@ impl Network {
             if !(attention.scale > 0.0 && attention.scale.is_finite()) {
                 return refuse(format!("scores scaled by {}", attention.scale));
             }
+            if let Some(ConvolutionSpec { kernel, groups, .. }) = layer.convolution
+                && !(kernel % 2 == 1 && spec.hidden.checked_rem(groups) == Some(0))
+            {
+                return refuse(format!("a convolution of {kernel} tokens in {groups} groups"));
+            }
             match attention.position {
                 AttentionPosition::Rotary { dimensions, .. } if dimensions > attention.head_size => {
                     return refuse(format!("{dimensions} rotated components in heads of {}", attention.head_size));
@@ -213,6 +219,7 @@ impl Network {
             DropoutPlace::Inner(layer) => (of_layer(layer, 2), self.rates.inner),
             DropoutPlace::FeedForward(layer) => (of_layer(layer, 3), self.rates.feed_forward),
             DropoutPlace::Relative(layer) => (of_layer(layer, 4), self.rates.relative),
+            DropoutPlace::Convolution(layer) => (of_layer(layer, 5), self.rates.feed_forward),
         };
         context.dropout?.mask(number, rate)
     }

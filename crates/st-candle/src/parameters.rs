@@ -6,7 +6,7 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor, Var};
 use st_encoder::adapters::AdapterTensor;
 use st_encoder::architectures::Architecture;
-use st_encoder::{DataType, EncoderError, EncoderSpec, Slot, TensorSource, Weights, required_slots};
+use st_encoder::{DataType, EncoderError, EncoderSpec, LayerSlot, Slot, TensorSource, Weights, required_slots};
 
 use crate::error::failed;
 
@@ -147,7 +147,7 @@ impl Parameters {
     }
 
     /// The parameters of a network of which only some blocks are left, in a new order of names: block `layers[i]` becomes
-    /// block `i`. `spec` describes the smaller network.
+    /// block `i`, and a convolution stays at its place. `spec` describes the smaller network.
     pub(crate) fn with_layers(
         &self,
         architecture: &Architecture,
@@ -158,6 +158,7 @@ impl Parameters {
         let mut places = HashMap::new();
         for (slot, _) in required_slots(spec) {
             let before = match slot {
+                Slot::Layer { slot: LayerSlot::Convolution(_) | LayerSlot::ConvolutionNorm(_), .. } => slot,
                 Slot::Layer { layer, slot } => Slot::Layer { layer: layers[layer], slot },
                 other => other,
             };

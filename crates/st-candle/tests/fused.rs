@@ -161,6 +161,10 @@ fn operations_have_the_gradients_of_composed_ones() {
         check(&[&[7, 9]], |x| ops::activation(&x[0], kind).unwrap());
         check(&[&[7, 9], &[7, 9]], |x| ops::gated(&x[0], &x[1], kind).unwrap());
     }
+    let sequences = ops::Sequences::new(&[0, 4, 4, 5, 9], &Device::Cpu).unwrap();
+    for (groups, shape) in [(1, [6, 4, 3]), (2, [6, 2, 5])] {
+        check(&[&[9, 4], &shape, &[6]], |x| ops::convolution(&x[0], &x[1], Some(&x[2]), groups, &sequences).unwrap());
+    }
     let ids = Tensor::new(&[3u32, 0, 3, 1], &Device::Cpu).unwrap();
     check(&[&[5, 11]], |x| ops::embedding(&x[0], &ids).unwrap());
 }

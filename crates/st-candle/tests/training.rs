@@ -245,6 +245,24 @@ fn kept_layers_compute_what_they_computed() {
     }
 }
 
+/// As in the original, where blocks are taken out of a list beside which the convolution stands.
+#[test]
+fn a_convolution_stays_beside_the_first_block() {
+    let model = described::all().into_iter().find(|model| model.name == "deberta-v2-convolution").unwrap();
+    let whole = graph(&model);
+    let mut end = whole.clone();
+    end.keep_layers(&[1, 2]).unwrap();
+    let layers = [&end, &whole].map(|graph| graph.spec().layers.clone());
+    assert!(layers[0][0].convolution.is_some() && layers[0][0].convolution == layers[1][0].convolution);
+    assert_eq!(layers[0][1], layers[1][2]);
+    let convolution = |graph: &EncoderGraph| {
+        let parameters = graph.parameters().iter().filter(|parameter| parameter.name() == "encoder.conv.conv.weight");
+        parameters.map(|parameter| parameter.tensor().to_vec3::<f64>().unwrap()).collect::<Vec<_>>()
+    };
+    assert!(convolution(&whole).len() == 1 && convolution(&whole) == convolution(&end));
+    assert!(end.forward(&batch(), &GraphPass::inference()).is_ok());
+}
+
 /// In training mode with one rate of dropout at 1 and the others at 0 nothing is random, and what transformers computes
 /// shows where components are dropped.
 #[test]
@@ -252,7 +270,7 @@ fn dropout_falls_where_it_does_in_transformers() {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dropout.json");
     let cases: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let cases = cases.as_array().unwrap();
-    assert_eq!(cases.len(), 25);
+    assert_eq!(cases.len(), 27);
     let models = described::all();
     for case in cases {
         let model = models.iter().find(|model| model.name == case["model"]).unwrap();

@@ -47,8 +47,8 @@ pub use required_slots::required_slots;
 pub use rotary::{RotaryScaling, rotary_wave_numbers};
 pub use slot::{LayerSlot, Part, Slot, TensorSource};
 pub use spec::{
-    Activation, AttentionMask, AttentionPosition, AttentionSpec, DisentangledTerms, EmbeddingsSpec, EncoderSpec,
-    FeedForwardSpec, LayerSpec, NormKind, NormPlacement, NormSpec, PatchSpec, PositionSpec,
+    Activation, AttentionMask, AttentionPosition, AttentionSpec, ConvolutionSpec, DisentangledTerms, EmbeddingsSpec,
+    EncoderSpec, FeedForwardSpec, LayerSpec, NormKind, NormPlacement, NormSpec, PatchSpec, PositionSpec,
 };
 pub use token_embeddings::TokenEmbeddings;
 pub use weights::{DataType, RawTensor, Tensor, Weights, WeightsOverlay};

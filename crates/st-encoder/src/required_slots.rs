@@ -93,6 +93,13 @@ fn block(slots: &mut Vec<(Slot, Vec<usize>)>, hidden: usize, layer: usize, spec:
     linear(slots, inner, hidden, feed_forward.up_bias, at(LayerSlot::FeedForwardUp));
     linear(slots, hidden, inner, feed_forward.down_bias, at(LayerSlot::FeedForwardDown));
     norm(slots, Some(spec.feed_forward_norm).filter(|_| sandwich), hidden, at(LayerSlot::FeedForwardPostNorm));
+
+    if let Some(convolution) = &spec.convolution {
+        let shape = vec![hidden, hidden / convolution.groups.max(1), convolution.kernel];
+        slots.push((at(LayerSlot::Convolution)(Part::Weight), shape));
+        slots.push((at(LayerSlot::Convolution)(Part::Bias), vec![hidden]));
+        norm(slots, Some(convolution.norm), hidden, at(LayerSlot::ConvolutionNorm));
+    }
 }
 
 fn norm(slots: &mut Vec<(Slot, Vec<usize>)>, spec: Option<NormSpec>, width: usize, slot: impl Fn(Part) -> Slot) {

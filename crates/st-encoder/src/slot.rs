@@ -69,6 +69,10 @@ pub enum LayerSlot {
     FeedForwardNorm(Part),
     /// Second norm of the feed-forward part, with [`crate::NormPlacement::Sandwich`].
     FeedForwardPostNorm(Part),
+    /// Convolution beside the block `[hidden, hidden / groups, kernel]`.
+    Convolution(Part),
+    /// Norm of the sum of block and convolution `[hidden]`.
+    ConvolutionNorm(Part),
 }
 
 /// Weight or bias of a place.

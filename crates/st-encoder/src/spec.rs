@@ -105,6 +105,22 @@ pub struct LayerSpec {
     pub feed_forward_norm: NormSpec,
     /// Where the norms stand.
     pub placement: NormPlacement,
+    /// A convolution over the block's input, which joins its output.
+    pub convolution: Option<ConvolutionSpec>,
+}
+
+/// A convolution over neighbouring tokens beside a block, `norm(block(x) + act(conv(x)))` (He et al. 2021). Before a text's
+/// first token and behind its last one there are zeros.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConvolutionSpec {
+    /// Tokens that one output sees: its own and as many on either side, so that the number is odd.
+    pub kernel: usize,
+    /// Groups of components, input and output alike; an output sees its own group only.
+    pub groups: usize,
+    /// The activation.
+    pub activation: Activation,
+    /// Norm of the sum.
+    pub norm: NormSpec,
 }
 
 /// Where a block's norms stand.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use st_encoder::architectures::{ARCHITECTURES, Architecture, describe};
 use st_encoder::{
-    Activation, AttentionMask, AttentionPosition, DisentangledTerms, EncoderSpec, NormKind, NormPlacement, PatchSpec,
-    PositionSpec, RotaryScaling, required_slots,
+    Activation, AttentionMask, AttentionPosition, ConvolutionSpec, DisentangledTerms, EncoderSpec, NormKind,
+    NormPlacement, NormSpec, PatchSpec, PositionSpec, RotaryScaling, required_slots,
 };
 
 /// Tensors that no encoder needs: poolers.
@@ -120,6 +120,18 @@ fn deberta_scores_are_sums_of_products() {
         );
         let products = if terms == Both { 3.0 } else { 2.0 };
         assert!((attention.scale - 1.0 / f64::sqrt(products * 8.0)).abs() < 1e-7, "{name}");
+    }
+}
+
+#[test]
+fn deberta_may_convolve_beside_its_first_block() {
+    for (name, kernel, groups, activation) in
+        [("deberta-v2-convolution", 3, 1, Activation::Gelu), ("deberta-v2-convolution-groups", 5, 4, Activation::Tanh)]
+    {
+        let layers = spec(name).1.layers;
+        let expected = ConvolutionSpec { kernel, groups, activation, norm: NormSpec::layer(1e-7) };
+        assert_eq!(layers[0].convolution, Some(expected), "{name}");
+        assert!(layers[1..].iter().all(|layer| layer.convolution.is_none()), "{name}");
     }
 }
 
@@ -313,7 +325,13 @@ fn what_no_architecture_describes_is_refused_by_name() {
         ("albert", "inner_group_num", json!(2), "'inner_group_num' 2 is not supported, only 1 is"),
         ("deberta-v3", "pos_att_type", json!("c2p|p2p"), "'pos_att_type' is only supported with c2p, p2c or both"),
         ("deberta-v3", "pos_att_type", json!([]), "'pos_att_type' is only supported with c2p, p2c or both"),
-        ("deberta-v3", "conv_kernel_size", json!(3), "'conv_kernel_size' 3 is not supported, only 0 is"),
+        (
+            "deberta-v3",
+            "conv_kernel_size",
+            json!(4),
+            "'conv_kernel_size' 4 is not supported, only odd numbers to 31 are",
+        ),
+        ("deberta-v2-convolution", "conv_groups", json!(5), "'hidden_size' 32 is not a multiple of 'conv_groups' 5"),
         ("nomic_bert", "moe_every_n_layers", json!(2), "'moe_every_n_layers' 2 is not supported, only 0 is"),
         (
             "nomic_bert",

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicU64;
 
 use st_encoder::{
-    AttentionPosition, Backend, DataType, Encoder, EncoderError, EncoderFiles, EncoderInfo, EncoderOptions,
-    EncoderSpec, PositionSpec, WeightFormat,
+    AttentionPosition, Backend, ConvolutionSpec, DataType, Encoder, EncoderError, EncoderFiles, EncoderInfo,
+    EncoderOptions, EncoderSpec, PositionSpec, WeightFormat,
 };
 
 use crate::InstructionSet;
@@ -115,6 +115,12 @@ fn check(spec: &EncoderSpec) -> Result<(), EncoderError> {
         if !(attention.scale > 0.0 && attention.scale.is_finite()) {
             return refuse(format!("scores scaled by {}", attention.scale));
         }
+        if let Some(convolution) = &layer.convolution
+            && !(convolution.kernel % 2 == 1 && spec.hidden.checked_rem(convolution.groups) == Some(0))
+        {
+            let ConvolutionSpec { kernel, groups, .. } = convolution;
+            return refuse(format!("a convolution of {kernel} tokens in {groups} groups"));
+        }
         match attention.position {
             AttentionPosition::Disentangled { span, .. }
                 if span == 0
@@ -158,7 +164,7 @@ mod tests {
     fn what_is_not_run_is_refused_by_name() {
         assert_eq!(spec(|_| ()), Ok(()));
         type Edit = fn(&mut EncoderSpec);
-        let cases: [(Edit, &str); 8] = [
+        let cases: [(Edit, &str); 9] = [
             (|spec| spec.layers = vec![spec.layers[0].clone(); 2000], "2000 layers"),
             (|spec| spec.max_sequence = Some(41), "40 positions"),
             (|spec| spec.max_sequence = None, "40 positions"),
@@ -181,6 +187,13 @@ mod tests {
                         AttentionPosition::RelativeBias { buckets: 32, max_distance: 1 << 40 };
                 },
                 "relative bias of 32 buckets",
+            ),
+            (
+                |spec| {
+                    let (activation, norm) = (st_encoder::Activation::Gelu, spec.layers[1].feed_forward_norm);
+                    spec.layers[1].convolution = Some(ConvolutionSpec { kernel: 3, groups: 5, activation, norm });
+                },
+                "layer 1 has a convolution of 3 tokens in 5 groups",
             ),
             (
                 |spec| {

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use st_encoder::architectures::{Architecture, describe};
 use st_encoder::{
-    AttentionPosition, EncoderError, EncoderFiles, EncoderSpec, LayerSlot, NormPlacement, NormSpec, Part, PatchSpec,
-    PositionSpec, Slot, WeightFormat, Weights,
+    AttentionPosition, ConvolutionSpec, EncoderError, EncoderFiles, EncoderSpec, LayerSlot, NormPlacement, NormSpec,
+    Part, PatchSpec, PositionSpec, Slot, WeightFormat, Weights,
 };
 
 use crate::kernels::Kernels;
 use crate::layers::attention::{Attention, DistanceBias, Positions};
 use crate::layers::block::Block;
+use crate::layers::convolution::Convolution;
 use crate::layers::embeddings::{Embeddings, Words};
 use crate::layers::feed_forward::FeedForward;
 use crate::layers::linear::{Linear, Source};
@@ -186,7 +187,8 @@ impl Loader<'_> {
         for layer in 0..self.spec.layers.len() {
             let slot = Slot::Layer { layer, slot: LayerSlot::Query(Part::Weight) };
             let source = (self.architecture.source)(self.spec, slot);
-            let place = *index.entry((source.name, source.rows)).or_insert_with(|| {
+            let convolves = self.spec.layers[layer].convolution.is_some();
+            let place = *index.entry((source.name, source.rows, convolves)).or_insert_with(|| {
                 distinct.push(layer);
                 distinct.len() - 1
             });
@@ -280,6 +282,18 @@ impl Loader<'_> {
             feed_forward_norm: norm(spec.feed_forward_norm, &LayerSlot::FeedForwardNorm)?,
             feed_forward_post_norm: post(Some(spec.feed_forward_norm), &LayerSlot::FeedForwardPostNorm, sandwich)?,
             placement: spec.placement,
+            convolution: spec.convolution.map(|convolution| self.convolution(layer, &convolution)).transpose()?,
         })
+    }
+
+    /// The convolution beside a block.
+    fn convolution(&self, layer: usize, spec: &ConvolutionSpec) -> Result<Convolution, EncoderError> {
+        let at = |slot| Slot::Layer { layer, slot };
+        let hidden = self.spec.hidden;
+        let shape = [hidden, hidden / spec.groups, spec.kernel];
+        let weight = self.tensor(at(LayerSlot::Convolution(Part::Weight)), &shape)?;
+        let bias = self.tensor(at(LayerSlot::Convolution(Part::Bias)), &[hidden])?;
+        let norm = self.norm(spec.norm, hidden, |part| at(LayerSlot::ConvolutionNorm(part)))?;
+        Ok(Convolution::new(self.kernels, self.format, spec, &weight, &bias, norm))
     }
 }

@@ -22,12 +22,14 @@ pub(crate) struct Activations {
     pub(crate) aside: Buffer<f32>,
     /// Inner activations of the feed-forward network when threads share its columns.
     pub(crate) inner: Buffer<f32>,
+    /// Output of a convolution beside a block.
+    pub(crate) convolved: Buffer<f32>,
 }
 
 /// Memory of one piece of a pass, used by one thread.
 #[derive(Debug, Default)]
 pub(crate) struct Piece {
-    /// Inner activations of a block of rows.
+    /// Inner activations, or windows of a convolution, of a block of rows.
     pub(crate) inner: Buffer<f32>,
     /// Transposed queries of a head.
     pub(crate) transposed: Buffer<f32>,
@@ -78,10 +80,9 @@ pub(crate) trait Kept: Default + 'static {
 
 impl Kept for Activations {
     fn bytes(&self) -> usize {
-        [&self.embedded, &self.hidden, &self.normed, &self.projected, &self.context, &self.aside, &self.inner]
-            .iter()
-            .map(|buffer| buffer.bytes())
-            .sum()
+        let rows = [&self.embedded, &self.hidden, &self.normed, &self.projected, &self.context, &self.aside];
+        let others = [&self.inner, &self.convolved];
+        rows.iter().chain(&others).map(|buffer| buffer.bytes()).sum()
     }
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {

@@ -24,19 +24,22 @@ pub enum Stage {
     Norm,
     /// Feed-forward network and residual.
     FeedForward,
+    /// A convolution beside a block.
+    Convolve,
     /// Copying the result.
     Write,
 }
 
 impl Stage {
     /// Every stage with its name.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("embed", Self::Embed),
         ("project", Self::Project),
         ("attend", Self::Attend),
         ("output", Self::Output),
         ("norm", Self::Norm),
         ("feed-forward", Self::FeedForward),
+        ("convolve", Self::Convolve),
         ("write", Self::Write),
     ];
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use st_encoder::{Backend, Batch, EncoderFiles, EncoderOptions, Pass, Rows, TensorSource, WeightFormat, Weights};
 use st_native::{InstructionSet, NativeBackend};
 
-const FAMILIES: [&str; 17] = [
+const FAMILIES: [&str; 19] = [
     "bert",
     "bert-wide-heads",
     "bert-relu",
@@ -25,6 +25,8 @@ const FAMILIES: [&str; 17] = [
     "deberta-v3",
     "deberta-v2",
     "deberta-v2-own",
+    "deberta-v2-convolution",
+    "deberta-v2-convolution-groups",
 ];
 
 const FORMATS: [WeightFormat; 4] = [WeightFormat::F32, WeightFormat::BF16, WeightFormat::F16, WeightFormat::Int8];

@@ -14,6 +14,7 @@ pub(crate) mod fused_attention;
 mod fused_linear;
 mod fused_rows;
 mod generic_attention;
+mod generic_convolution;
 mod generic_disentangled;
 mod generic_rows;
 mod sequences;
@@ -45,6 +46,34 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         return fused_linear::linear(x, weight, bias);
     }
     generic_rows::linear(x, weight, bias)
+}
+
+/// A convolution over the tokens of each sequence: `x` is `[n, inputs]`, `weight` `[outputs, inputs / groups, kernel]` with an
+/// odd kernel, `bias` `[outputs]`; the result is `[n, outputs]`. Before a sequence and behind it there are zeros.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use st_candle::ops::{Sequences, convolution};
+///
+/// // Each token's left neighbour, and ten times its right one; the two sequences do not meet.
+/// let sequences = Sequences::new(&[0, 2, 5], &Device::Cpu)?;
+/// let x = Tensor::new(&[[1f64], [2.0], [3.0], [4.0], [5.0]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[[1f64, 0.0, 10.0]]], &Device::Cpu)?;
+/// let y = convolution(&x, &weight, None, 1, &sequences)?;
+/// assert_eq!(y.to_vec2::<f64>()?, [[20.0], [1.0], [40.0], [53.0], [4.0]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+///
+/// # Errors
+/// When shapes, types or devices do not fit.
+pub fn convolution(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    groups: usize,
+    sequences: &Sequences,
+) -> Result<Tensor> {
+    generic_convolution::convolution(x, weight, bias, groups, sequences)
 }
 
 /// A norm over the last dimension of `x`; `weight` and `bias` have its length.

@@ -99,6 +99,18 @@ impl Sequences {
         &self.device
     }
 
+    /// Per row the rows that a window of `kernel` tokens around it sees; `outside` where those are not of its sequence.
+    pub(super) fn windows(&self, kernel: usize, outside: u32) -> Vec<u32> {
+        let mut places = Vec::with_capacity(self.tokens() * kernel);
+        for pair in self.offsets.windows(2) {
+            for (row, tap) in (pair[0]..pair[1]).flat_map(|row| (0..kernel).map(move |tap| (row, tap))) {
+                let place = (row + tap).checked_sub(kernel / 2).filter(|place| (pair[0]..pair[1]).contains(place));
+                places.push(place.map_or(outside, |place| place as u32));
+            }
+        }
+        places
+    }
+
     pub(super) fn groups(&self) -> &[Group] {
         &self.groups
     }

@@ -88,6 +88,7 @@ pub(super) fn describe_sized(config: &Config<'_>, sizes: &Sizes) -> Result<Encod
         },
         feed_forward_norm: norm,
         placement: NormPlacement::Post,
+        convolution: None,
     };
     Ok(EncoderSpec {
         hidden,

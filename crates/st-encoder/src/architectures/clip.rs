@@ -98,6 +98,7 @@ fn blocks(
         },
         feed_forward_norm: norm,
         placement: NormPlacement::Pre,
+        convolution: None,
     };
     Ok(EncoderSpec {
         hidden,

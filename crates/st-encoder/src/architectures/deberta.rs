@@ -1,11 +1,12 @@
 //! DeBERTa versions 2 and 3 (He et al. 2021): disentangled attention over content and relative position, keys and queries
-//! of positions made by the projections of the content or by their own.
+//! of positions made by the projections of the content or by their own, and in some a convolution beside the first block.
 
 use serde_json::Value;
 
 use super::{Architecture, Config, bert};
 use crate::{
-    AttentionPosition, DisentangledTerms, EncoderError, EncoderSpec, LayerSlot, PositionSpec, Slot, TensorSource,
+    AttentionPosition, ConvolutionSpec, DisentangledTerms, EncoderError, EncoderSpec, LayerSlot, NormSpec,
+    PositionSpec, Slot, TensorSource,
 };
 
 pub(super) const DEBERTA: Architecture = Architecture {
@@ -17,16 +18,20 @@ pub(super) const DEBERTA: Architecture = Architecture {
     ..Architecture::PLAIN
 };
 
+/// Default of `layer_norm_eps`.
+const EPSILON: f64 = 1e-7;
+
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
     let hidden = config.size_or("hidden_size", 1536)?;
     refuse_variants(config, hidden)?;
+    let convolution = convolution(config, hidden)?;
     let sizes = bert::Sizes {
         heads: 24,
         inner: 6144,
         vocabulary: 128_100,
         layers: 24,
         token_types: 0,
-        epsilon: 1e-7,
+        epsilon: EPSILON,
         ..bert::Sizes::of(hidden)
     };
     let mut spec = bert::describe_sized(config, &sizes)?;
@@ -51,14 +56,36 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
         // The score is a sum of products; the original takes the root in 32 bits.
         layer.attention.scale = 1.0 / f64::from(((terms.products() * layer.attention.head_size) as f32).sqrt());
     }
+    if let Some(first) = spec.layers.first_mut() {
+        first.convolution = convolution;
+    }
     Ok(spec)
 }
 
-/// All published models of versions 2 and 3 are alike in these; the two largest of version 2 have a convolution besides.
+/// No convolution of a real encoder sees more tokens.
+const LARGEST_KERNEL: usize = 31;
+
+/// The convolution beside the first block, which the two largest models of version 2 have.
+fn convolution(config: &Config<'_>, hidden: usize) -> Result<Option<ConvolutionSpec>, EncoderError> {
+    let kernel = config.count_or("conv_kernel_size", 0)?;
+    if kernel == 0 {
+        return Ok(None);
+    }
+    if kernel.is_multiple_of(2) || kernel > LARGEST_KERNEL {
+        let message = format!("'conv_kernel_size' {kernel} is not supported, only odd numbers to {LARGEST_KERNEL} are");
+        return Err(config.error(message));
+    }
+    let groups = config.size_or("conv_groups", 1)?;
+    config.head_size(("hidden_size", hidden), ("conv_groups", groups))?;
+    let norm = NormSpec::layer(config.positive_or("layer_norm_eps", EPSILON)?);
+    let activation = config.activation_or("conv_act", "tanh")?;
+    Ok(Some(ConvolutionSpec { kernel, groups, activation, norm }))
+}
+
+/// All published models of versions 2 and 3 are alike in these.
 fn refuse_variants(config: &Config<'_>, hidden: usize) -> Result<(), EncoderError> {
     config.must("relative_attention", &[true.into()])?;
     config.must("norm_rel_ebd", &["layer_norm".into()])?;
-    config.only("conv_kernel_size", &[0.into()])?;
     config.only("embedding_size", &[hidden.into()])
 }
 
@@ -91,6 +118,12 @@ fn above_zero(config: &Config<'_>, field: &str) -> Result<Option<usize>, Encoder
 fn source(spec: &EncoderSpec, slot: Slot) -> TensorSource {
     let (place, part) = match slot {
         Slot::RelativeEmbedding => return TensorSource::whole("encoder.rel_embeddings.weight"),
+        Slot::Layer { slot: LayerSlot::Convolution(part), .. } => {
+            return TensorSource::whole(format!("encoder.conv.conv.{}", part.name()));
+        }
+        Slot::Layer { slot: LayerSlot::ConvolutionNorm(part), .. } => {
+            return TensorSource::whole(format!("encoder.conv.LayerNorm.{}", part.name()));
+        }
         Slot::RelativeEmbeddingNorm(part) => return TensorSource::whole(format!("encoder.LayerNorm.{}", part.name())),
         Slot::Layer { layer, slot: LayerSlot::Query(part) } => (format!("{layer}.attention.self.query_proj"), part),
         Slot::Layer { layer, slot: LayerSlot::Key(part) } => (format!("{layer}.attention.self.key_proj"), part),

@@ -47,6 +47,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
         },
         feed_forward_norm: norm,
         placement: NormPlacement::Post,
+        convolution: None,
     };
     Ok(EncoderSpec {
         hidden,

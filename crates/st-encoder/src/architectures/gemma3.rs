@@ -70,6 +70,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             feed_forward: feed_forward.clone(),
             feed_forward_norm: norm,
             placement: NormPlacement::Sandwich,
+            convolution: None,
         })
     };
     Ok(EncoderSpec {

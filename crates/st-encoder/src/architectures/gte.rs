@@ -76,6 +76,7 @@ fn describe_sized(
         },
         feed_forward_norm: norm,
         placement: NormPlacement::Post,
+        convolution: None,
     };
     Ok(EncoderSpec {
         hidden,

@@ -106,6 +106,7 @@ pub(super) fn describe(config: &Config<'_>, family: &Family) -> Result<EncoderSp
         },
         feed_forward_norm: norm,
         placement: NormPlacement::Pre,
+        convolution: None,
     };
     let mut layers = vec![layer; config.layers_or("num_hidden_layers", 32)?];
     for (index, layer) in layers.iter_mut().enumerate() {

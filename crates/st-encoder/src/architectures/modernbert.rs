@@ -68,6 +68,7 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
             },
             feed_forward_norm: norm,
             placement: NormPlacement::Pre,
+            convolution: None,
         })
     };
     Ok(EncoderSpec {

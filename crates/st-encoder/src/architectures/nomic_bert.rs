@@ -119,6 +119,7 @@ fn layer(
         feed_forward,
         feed_forward_norm: norm,
         placement: NormPlacement::Post,
+        convolution: None,
     }
 }
 

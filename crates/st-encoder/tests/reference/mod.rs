@@ -67,6 +67,29 @@ impl Reference<'_> {
     }
 
     fn block(&self, layer: usize, states: Rows) -> Rows {
+        let Some(convolution) = &self.spec.layers[layer].convolution else { return self.plain_block(layer, states) };
+        let at = |place: fn(Part) -> LayerSlot| move |part| Slot::Layer { layer, slot: place(part) };
+        let (weight, bias) =
+            (self.get(at(LayerSlot::Convolution)(Part::Weight)), at(LayerSlot::Convolution)(Part::Bias));
+        let (bias, middle) = (self.get(bias), convolution.kernel / 2);
+        let width = self.spec.hidden / convolution.groups;
+        let output = |token: usize, component: usize| {
+            let mut sum = bias[component];
+            for (input, weights) in weight.chunks(convolution.kernel).skip(component * width).take(width).enumerate() {
+                for (tap, weight) in weights.iter().enumerate() {
+                    let neighbour = (token + tap).checked_sub(middle).and_then(|place| states.get(place));
+                    sum += neighbour.map_or(0.0, |row| row[component / width * width + input] * weight);
+                }
+            }
+            activate(convolution.activation, sum)
+        };
+        let row = |token: usize| (0..bias.len()).map(|component| output(token, component)).collect();
+        let convolved = (0..states.len()).map(row).collect();
+        let states = sum(&self.plain_block(layer, states), &convolved);
+        self.norm(&states, &convolution.norm, at(LayerSlot::ConvolutionNorm))
+    }
+
+    fn plain_block(&self, layer: usize, states: Rows) -> Rows {
         let spec = &self.spec.layers[layer];
         let at = |place: fn(Part) -> LayerSlot| move |part| Slot::Layer { layer, slot: place(part) };
         let attention_norm = |rows: &Rows| match &spec.attention_norm {

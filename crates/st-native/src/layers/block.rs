@@ -4,6 +4,7 @@ use st_encoder::NormPlacement;
 
 use super::Run;
 use super::attention::{Attention, Positions};
+use super::convolution::Convolution;
 use super::feed_forward::FeedForward;
 use super::linear::{Epilogue, Linear};
 use super::norm::Norm;
@@ -21,6 +22,7 @@ pub(crate) struct Block {
     pub(crate) feed_forward_norm: Norm,
     pub(crate) feed_forward_post_norm: Option<Norm>,
     pub(crate) placement: NormPlacement,
+    pub(crate) convolution: Option<Convolution>,
 }
 
 impl Block {
@@ -30,21 +32,45 @@ impl Block {
         [&mut self.attention.projection, &mut self.output, &mut network.up, &mut network.down]
             .into_iter()
             .chain(network.gate.as_mut())
+            .chain(self.convolution.as_mut().map(|convolution| &mut convolution.taps))
     }
 
     /// Weights of all linear layers, padding included.
     pub(crate) fn weights(&self) -> usize {
         let network = &self.feed_forward;
         let gate = network.gate.as_ref().map_or(0, Linear::weights);
-        gate + [&self.attention.projection, &self.output, &network.up, &network.down]
-            .map(Linear::weights)
-            .iter()
-            .sum::<usize>()
+        let taps = self.convolution.as_ref().map_or(0, |convolution| convolution.taps.weights());
+        gate + taps
+            + [&self.attention.projection, &self.output, &network.up, &network.down]
+                .map(Linear::weights)
+                .iter()
+                .sum::<usize>()
     }
 
     /// Runs over the rows of `memory.hidden`, in place. With `first_only` the rows shrink to each sequence's first; their
     /// number is returned.
     pub(crate) fn apply(
+        &self,
+        run: Run,
+        offsets: &[usize],
+        stride: usize,
+        positions: &Positions,
+        first_only: bool,
+        memory: &mut Activations,
+    ) -> usize {
+        if let Some(convolution) = &self.convolution {
+            convolution.apply(run, offsets, &memory.hidden, stride, first_only, &mut memory.convolved);
+            done(Stage::Convolve);
+        }
+        let rows = self.without_convolution(run, offsets, stride, positions, first_only, memory);
+        if let Some(convolution) = &self.convolution {
+            convolution.join(run, rows, &memory.convolved, &mut memory.hidden, stride);
+            done(Stage::Norm);
+        }
+        rows
+    }
+
+    fn without_convolution(
         &self,
         run: Run,
         offsets: &[usize],

@@ -2,6 +2,7 @@
 
 pub(crate) mod attention;
 pub(crate) mod block;
+pub(crate) mod convolution;
 pub(crate) mod embeddings;
 mod epilogue;
 pub(crate) mod feed_forward;
