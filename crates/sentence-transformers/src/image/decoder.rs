@@ -1,9 +1,10 @@
 //! Decoding PNG and JPEG, with limits against files that would fill the memory.
 
-use std::io::{BufRead, BufReader, Cursor, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::Path;
 
-use image::{ImageError, ImageReader, Limits};
+use image::error::{DecodingError, ImageFormatHint};
+use image::{ImageError, ImageFormat, ImageReader, Limits};
 
 use super::Rgb;
 use crate::{Error, ErrorKind, Result};
@@ -43,7 +44,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Rgb> {
     })
 }
 
-fn decode_from(from: impl BufRead + Seek) -> std::result::Result<Rgb, ImageError> {
+fn decode_from(mut from: impl BufRead + Seek) -> std::result::Result<Rgb, ImageError> {
+    check_palette(&mut from)?;
     let mut reader = ImageReader::new(from).with_guessed_format()?;
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(LONGEST_SIDE), Some(LONGEST_SIDE));
@@ -53,18 +55,72 @@ fn decode_from(from: impl BufRead + Seek) -> std::result::Result<Rgb, ImageError
     Ok(Rgb { width: rgb.width() as usize, height: rgb.height() as usize, pixels: rgb.into_raw() })
 }
 
+const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+
+/// Refuses PNG files whose palette is no whole number of colours: the crate `png` panics over them up to version 0.18.1.
+fn check_palette(from: &mut (impl BufRead + Seek)) -> std::result::Result<(), ImageError> {
+    let mut head = [0; 8];
+    if from.read_exact(&mut head).is_ok() && head == PNG {
+        // A chunk is the length of its content, its kind, the content and a check sum.
+        while from.read_exact(&mut head).is_ok() {
+            let [length @ .., _, _, _, _] = head;
+            let length = u32::from_be_bytes(length);
+            match &head[4..] {
+                b"PLTE" if !length.is_multiple_of(3) => {
+                    let message = format!("a palette of {length} bytes, which are no colours of 3 bytes");
+                    let format = ImageFormatHint::Exact(ImageFormat::Png);
+                    return Err(ImageError::Decoding(DecodingError::new(format, message)));
+                }
+                b"IDAT" | b"IEND" => break,
+                _ => std::io::copy(&mut from.by_ref().take(u64::from(length) + 4), &mut std::io::sink())?,
+            };
+        }
+    }
+    Ok(from.rewind()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The header of a PNG file of a given size, and nothing behind it.
-    fn header(width: u32, height: u32) -> Vec<u8> {
-        let mut chunk = b"IHDR".to_vec();
-        chunk.extend(width.to_be_bytes().iter().chain(&height.to_be_bytes()).chain(&[8, 2, 0, 0, 0]));
-        let check = chunk.iter().fold(u32::MAX, |check, &byte| {
+    /// A chunk of a PNG file.
+    fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+        let checked = [kind, content].concat();
+        let check = checked.iter().fold(u32::MAX, |check, &byte| {
             (0..8).fold(check ^ u32::from(byte), |check, _| (check >> 1) ^ (0xedb8_8320 & (check & 1).wrapping_neg()))
         });
-        [b"\x89PNG\r\n\x1a\n\0\0\0\x0d", &chunk[..], &(!check).to_be_bytes()].concat()
+        [&(content.len() as u32).to_be_bytes(), &checked[..], &(!check).to_be_bytes()].concat()
+    }
+
+    /// The beginning of a PNG file of a given size and type of colours.
+    fn beginning(width: u32, height: u32, colours: u8) -> Vec<u8> {
+        let size = [width.to_be_bytes(), height.to_be_bytes()].concat();
+        [&PNG[..], &chunk(b"IHDR", &[&size[..], &[8, colours, 0, 0, 0]].concat())].concat()
+    }
+
+    /// The header of a PNG file of a given size, and nothing behind it.
+    fn header(width: u32, height: u32) -> Vec<u8> {
+        beginning(width, height, 2)
+    }
+
+    /// Of one pixel, which is the palette's first colour.
+    fn with_palette(palette: &[u8]) -> Vec<u8> {
+        // One block that is stored as it is: the row's filter and its pixel, 0 and 0.
+        let row = [0x78, 1, 1, 2, 0, 0xfd, 0xff, 0, 0, 0, 2, 0, 1];
+        let chunks = [chunk(b"gAMA", &[0, 0, 0xb1, 0x8f]), chunk(b"PLTE", palette), chunk(b"IDAT", &row)];
+        [beginning(1, 1, 3), chunks.concat(), chunk(b"IEND", &[])].concat()
+    }
+
+    #[test]
+    fn palettes_hold_whole_colours() {
+        let whole = decode(&with_palette(&[7, 8, 9, 1, 2, 3])).unwrap();
+        assert_eq!(whole, Rgb { width: 1, height: 1, pixels: vec![7, 8, 9] });
+        for length in [4, 5, 49] {
+            let error = decode(&with_palette(&vec![7; length])).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Argument);
+            let source = std::error::Error::source(&error).unwrap().to_string();
+            assert!(source.contains(&format!("a palette of {length} bytes")), "{source}");
+        }
     }
 
     #[test]
