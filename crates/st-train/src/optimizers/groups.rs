@@ -21,8 +21,9 @@ pub struct ParameterGroup {
 /// Which parameters have no weight decay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoDecay {
-    /// The trainer's rule: biases and whatever belongs to a norm, by name: `bias`, `layernorm`, `rmsnorm` anywhere, and a
-    /// part `norm` or one that ends in `_norm`, in any case.
+    /// The trainer's rule: biases and whatever belongs to a norm, by name: `bias`, `layernorm`, `rmsnorm` and CLIP's
+    /// `layrnorm` anywhere, and a part `norm`, `ln`, or one that ends in `_norm` or `_ln`, in any case, a number behind it or
+    /// not (`layer_norm1`). The original goes by the class of a layer and then by its name.
     Norms,
     /// The rule of `fit`: names with `bias`, `LayerNorm.bias` or `LayerNorm.weight` in them.
     Fit,
@@ -33,8 +34,12 @@ impl NoDecay {
         match self {
             Self::Norms => {
                 let name = name.to_lowercase();
-                let part = |part: &str| part == "norm" || part.ends_with("_norm");
-                ["bias", "layernorm", "rmsnorm"].iter().any(|word| name.contains(word)) || name.split('.').any(part)
+                let part = |part: &str| {
+                    let part = part.trim_end_matches(|c: char| c.is_ascii_digit());
+                    ["norm", "ln"].contains(&part) || part.ends_with("_norm") || part.ends_with("_ln")
+                };
+                let words = ["bias", "layernorm", "rmsnorm", "layrnorm"];
+                words.iter().any(|word| name.contains(word)) || name.split('.').any(part)
             }
             Self::Fit => name.contains("bias") || name.contains("LayerNorm.weight"),
         }
@@ -129,6 +134,9 @@ mod tests {
             "0.auto_model.layers.0.norm.weight",
             "0.auto_model.encoder.layer.0.output.dense.bias",
             "2.norm.weight",
+            "0.model.vision_model.pre_layrnorm.weight",
+            "0.model.text_model.encoder.layers.0.layer_norm1.weight",
+            "0.auto_model.encoder.layer.0.attn_ln.weight",
         ] {
             assert!(NoDecay::Norms.spares(name), "{name}");
         }
