@@ -51,4 +51,4 @@ pub use spec::{
     EncoderSpec, FeedForwardSpec, LayerSpec, NormKind, NormPlacement, NormSpec, PatchSpec, PositionSpec,
 };
 pub use token_embeddings::TokenEmbeddings;
-pub use weights::{DataType, RawTensor, Tensor, Weights, WeightsOverlay};
+pub use weights::{DataType, PartOverlay, RawTensor, Tensor, Weights, WeightsOverlay};

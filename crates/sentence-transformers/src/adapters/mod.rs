@@ -1,6 +1,6 @@
 //! Adapters of a model: the methods that the original has from PEFT's mix-in.
 //!
-//! An adapter is laid over the transformer's weights while the engine packs them, so it costs nothing at encoding; every
+//! An adapter is laid over the weights of a transformer or a CLIP model while the engine packs them, so it costs nothing at encoding; every
 //! change of the active adapters loads the encoder anew. A change that fails leaves the model as it was.
 //!
 //! In two things this is saner than the original. There, biases that an adapter brings stay in the base model when the
@@ -17,7 +17,7 @@ pub use st_encoder::adapters::{
     Adapter, AdapterBias, AdapterConfig, AdapterLayer, AdapterTensor, Initialisation, ModuleNames,
 };
 
-use crate::modules::{InputModule, Router, Transformer};
+use crate::modules::{AdapterHost, ClipModel, InputModule, Router, Transformer};
 use crate::{Error, ErrorKind, Result, SentenceTransformer};
 
 /// Under this name the original loads and makes adapters, when it is given none.
@@ -37,13 +37,13 @@ impl SentenceTransformer {
     /// ```
     ///
     /// # Errors
-    /// When the model has no transformer, there is an adapter of that name already, or the adapter is not there, damaged,
+    /// When the model has neither a transformer nor a CLIP model, there is an adapter of that name already, or the adapter is not there, damaged,
     /// of a kind that is not followed (the error names it), or made for another model.
     pub fn load_adapter(&mut self, folder_or_id: impl AsRef<str>, options: &AdapterOptions) -> Result<()> {
         let name = options.name.as_deref().unwrap_or(DEFAULT);
-        self.transformer()?.refuse_adapter_name(name)?;
+        self.adapted()?.refuse_name(name)?;
         let folder = source::fetch(folder_or_id.as_ref(), options)?;
-        self.transformer_mut()?.load_adapter(name, &folder, options.trainable)
+        self.adapted_mut()?.load_adapter(name, &folder, options.trainable)
     }
 
     /// Makes a fresh adapter: `A` random from `seed`, `B` zero, so that nothing changes until it is trained. It becomes the
@@ -60,10 +60,10 @@ impl SentenceTransformer {
     /// ```
     ///
     /// # Errors
-    /// When the model has no transformer, there is an adapter of that name already, or the configuration contradicts
+    /// When the model has neither a transformer nor a CLIP model, there is an adapter of that name already, or the configuration contradicts
     /// itself or fits no module.
     pub fn add_adapter(&mut self, config: AdapterConfig, name: Option<&str>, seed: u64) -> Result<()> {
-        self.transformer_mut()?.add_adapter(name.unwrap_or(DEFAULT), config, seed)
+        self.adapted_mut()?.add_adapter(name.unwrap_or(DEFAULT), config, seed)
     }
 
     /// Takes an adapter, trained say, in the place of the one of that name.
@@ -71,7 +71,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When there is none of that name.
     pub fn replace_adapter(&mut self, name: &str, adapter: Adapter) -> Result<()> {
-        self.transformer_mut()?.replace_adapter(name, adapter)
+        self.adapted_mut()?.replace_adapter(name, adapter)
     }
 
     /// Makes one adapter the active one.
@@ -79,7 +79,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When there is none of that name.
     pub fn set_adapter(&mut self, name: &str) -> Result<()> {
-        self.transformer_mut()?.set_adapter(name)
+        self.adapted_mut()?.set_adapter(name)
     }
 
     /// Makes several adapters active together: their changes add up, in this order.
@@ -87,7 +87,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When one of them is not there, or they cannot be active together.
     pub fn set_adapters(&mut self, names: &[&str]) -> Result<()> {
-        self.transformer_mut()?.set_adapters(names)
+        self.adapted_mut()?.set_adapters(names)
     }
 
     /// Switches the active adapters on again.
@@ -95,7 +95,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When there are no adapters.
     pub fn enable_adapters(&mut self) -> Result<()> {
-        self.transformer_mut()?.enable_adapters(true)
+        self.adapted_mut()?.enable_adapters(true)
     }
 
     /// Switches all adapters off: the model computes as the base model does. Which are active is remembered.
@@ -103,7 +103,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When there are no adapters.
     pub fn disable_adapters(&mut self) -> Result<()> {
-        self.transformer_mut()?.enable_adapters(false)
+        self.adapted_mut()?.enable_adapters(false)
     }
 
     /// Removes an adapter.
@@ -119,7 +119,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When one of them is not there.
     pub fn delete_adapters(&mut self, names: &[&str]) -> Result<()> {
-        self.transformer_mut()?.delete_adapters(names)
+        self.adapted_mut()?.delete_adapters(names)
     }
 
     /// Makes the active adapters part of the model's weights and removes all adapters: PEFT's `merge_and_unload`. The model
@@ -128,7 +128,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When there are no adapters, or the weights cannot be read.
     pub fn merge_adapters(&mut self) -> Result<()> {
-        self.transformer_mut()?.merge_adapters()
+        self.adapted_mut()?.merge()
     }
 
     /// Names of the active adapters, also while they are switched off.
@@ -136,12 +136,12 @@ impl SentenceTransformer {
     /// # Errors
     /// When there are no adapters.
     pub fn active_adapters(&self) -> Result<&[String]> {
-        self.transformer()?.active_adapters()
+        self.adapted()?.shelf().active()
     }
 
     /// Names of all adapters, in the order in which they came; none for a model without transformer.
     pub fn adapter_names(&self) -> impl Iterator<Item = &str> {
-        self.transformer().ok().into_iter().flat_map(Transformer::adapter_names)
+        self.adapted().ok().into_iter().flat_map(|module| module.shelf().names())
     }
 
     /// An adapter, or the first active one.
@@ -149,7 +149,7 @@ impl SentenceTransformer {
     /// # Errors
     /// When there is none, or none of that name.
     pub fn adapter(&self, name: Option<&str>) -> Result<&Adapter> {
-        self.transformer()?.adapter(name)
+        self.adapted()?.shelf().get_or_active(name)
     }
 
     /// The tensors of an adapter, or of the first active one, under PEFT's names, such as
@@ -162,11 +162,11 @@ impl SentenceTransformer {
         Ok(state.into_iter().map(|(name, tensor)| (name, tensor.clone())).collect())
     }
 
-    fn transformer(&self) -> Result<&Transformer> {
+    fn adapted(&self) -> Result<&dyn AdapterHost> {
         first(self.parts.pipeline.input()).ok_or_else(no_transformer)
     }
 
-    fn transformer_mut(&mut self) -> Result<&mut Transformer> {
+    fn adapted_mut(&mut self) -> Result<&mut dyn AdapterHost> {
         first_mut(self.parts.pipeline.input_mut()).ok_or_else(no_transformer)
     }
 }
@@ -178,19 +178,25 @@ fn no_transformer() -> Error {
     )
 }
 
-/// The transformer among a model's readers of texts: itself, or a router's first.
-fn first(module: &dyn InputModule) -> Option<&Transformer> {
+/// The module among a model's readers of texts that adapters can be laid over: itself, or a router's first.
+fn first(module: &dyn InputModule) -> Option<&dyn AdapterHost> {
     let any: &dyn Any = module;
     if let Some(router) = any.downcast_ref::<Router>() {
         return router.routes().find_map(|(_, route)| first(route.input()));
     }
-    any.downcast_ref()
+    if let Some(clip) = any.downcast_ref::<ClipModel>() {
+        return Some(clip);
+    }
+    any.downcast_ref::<Transformer>().map(|transformer| transformer as &dyn AdapterHost)
 }
 
-fn first_mut(module: &mut dyn InputModule) -> Option<&mut Transformer> {
+fn first_mut(module: &mut dyn InputModule) -> Option<&mut dyn AdapterHost> {
     let any: &mut dyn Any = module;
     if any.is::<Router>() {
         return any.downcast_mut::<Router>()?.pipelines_mut().find_map(|route| first_mut(route.input_mut()));
     }
-    any.downcast_mut()
+    if any.is::<ClipModel>() {
+        return any.downcast_mut::<ClipModel>().map(|clip| clip as &mut dyn AdapterHost);
+    }
+    any.downcast_mut::<Transformer>().map(|transformer| transformer as &mut dyn AdapterHost)
 }

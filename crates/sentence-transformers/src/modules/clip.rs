@@ -1,16 +1,19 @@
 //! [`ClipModel`]: texts and images in one space.
 
 mod projection;
+mod tower;
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use st_encoder::adapters::{AdaptableModules, Adapter};
 use st_encoder::architectures::describe;
-use st_encoder::{Backend, Batch, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, Rows};
+use st_encoder::{Backend, Batch, EncoderFiles, EncoderInfo, EncoderOptions, Pass, Rows, Weights};
 use st_vectors::Embeddings;
 
-use super::transformer::save_weights;
+use super::adapters::{AdapterHost, Base, Shelf};
+use super::transformer::{WEIGHT_FILES, merged, save_config, save_weights, with_new};
 use super::{
     Conversion, Dataflow, Feature, ImageReader, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind,
 };
@@ -18,7 +21,9 @@ use crate::files::{ModuleWriter, read_json};
 use crate::image::ImageProcessor;
 use crate::tokenizer::{TextTokenizer, Tokens};
 use crate::{Error, ErrorKind, Features, Image, NewWeights, Result};
-use projection::{LastToken, Projection};
+use projection::LastToken;
+pub use tower::ClipTower;
+use tower::{Tower, TowerOptions};
 
 /// The row of [`super::MODULES`].
 pub(super) const CLIP_MODEL: ModuleKind = ModuleKind {
@@ -28,10 +33,9 @@ pub(super) const CLIP_MODEL: ModuleKind = ModuleKind {
     load: Loader::Input(|folder, context| Ok(Box::new(ClipModel::load(folder, context)?))),
 };
 
-/// Files besides the weights, copied when the model is saved.
-const SAVED_FILES: [&str; 9] = [
-    "config.json",
-    "preprocessor_config.json",
+/// Files besides the configuration and the weights, copied when the model is saved.
+const SAVED_FILES: [&str; 8] = [
+    PREPROCESSOR_CONFIG,
     "processor_config.json",
     "tokenizer.json",
     TOKENIZER_CONFIG,
@@ -40,14 +44,20 @@ const SAVED_FILES: [&str; 9] = [
     "vocab.json",
     "merges.txt",
 ];
+const CONFIG: &str = "config.json";
+const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
 /// Where the longest text is named.
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
+/// What stands between the module's name and its weights' names, as in the original.
+const MODEL: &str = "model.";
 
 /// CLIP (Radford et al. 2021): an encoder of texts and one of images, each with a map into the space that both share.
 ///
 /// A text's embedding is the row of its last token, an image's the row of the class vector, mapped without a bias; neither is
 /// normalised. Shapes: texts and [`Image`]s to sentence embeddings `[projection_dim]`. Files: `config.json` with `text_config`
-/// and `vision_config`, the weights of both, `preprocessor_config.json`, the tokenizer's.
+/// and `vision_config`, the weights of both, `preprocessor_config.json`, the tokenizer's. With an active adapter, the adapter's
+/// files take the place of configuration and weights.
 #[derive(Debug, Clone)]
 pub struct ClipModel {
     tokenizer: Arc<TextTokenizer>,
@@ -59,39 +69,15 @@ pub struct ClipModel {
     side: usize,
     patch: usize,
     max_seq_length: Option<usize>,
+    /// The whole model's, without adapters.
     files: EncoderFiles,
+    /// What the model is called.
+    name: String,
+    /// Folder of the tokenizer's files.
+    own: PathBuf,
+    shelf: Shelf,
     backend: Arc<dyn Backend>,
     options: EncoderOptions,
-}
-
-/// One of the two encoders, and the map of its rows.
-#[derive(Debug, Clone)]
-struct Tower {
-    files: EncoderFiles,
-    encoder: Arc<dyn Encoder>,
-    projection: Arc<Projection>,
-}
-
-impl Tower {
-    fn load(files: EncoderFiles, backend: &dyn Backend, options: &EncoderOptions, map: (&str, usize)) -> Result<Self> {
-        let encoder: Arc<dyn Encoder> = Arc::from(backend.load(&files, options)?);
-        let projection = Projection::load(&files, map.0, encoder.info().hidden, map.1)?;
-        Ok(Self { files, encoder, projection: Arc::new(projection) })
-    }
-}
-
-/// The configuration of one half, with the `model_type` that old files leave out.
-fn half(config: &Value, path: &Path, name: &str, model_type: &str) -> Result<Value> {
-    let empty = || Value::Object(Map::new());
-    let mut half = config.get(name).filter(|half| !half.is_null()).cloned().unwrap_or_else(empty);
-    // Files of 2021 say some fields a second time; those count.
-    let again = config.get(format!("{name}_dict")).and_then(Value::as_object).cloned().unwrap_or_default();
-    let Some(fields) = half.as_object_mut() else {
-        return Err(Error::config(path, format_args!("'{name}' should be an object")));
-    };
-    fields.extend(again);
-    fields.insert("model_type".into(), model_type.into());
-    Ok(half)
 }
 
 impl ClipModel {
@@ -100,14 +86,14 @@ impl ClipModel {
     /// # Errors
     /// Whatever is wrong with its files.
     pub fn load(folder: &ModuleFolder, context: &InputContext) -> Result<Self> {
-        let files = EncoderFiles::open(folder.folder())?;
+        let Base { files, name, shelf, tokenizer: own } = Base::open(folder, context, adaptable)?;
         let (config, path) = (files.config(), files.config_path());
         if let Some(kind) = config.get("model_type").filter(|kind| kind.as_str() != Some("clip")) {
             return Err(Error::config(&path, format_args!("a model of type {kind} is no CLIP model")));
         }
-        let text = files.clone().with_config(half(config, &path, "text_config", "clip_text_model")?);
-        let vision = files.clone().with_config(half(config, &path, "vision_config", "clip_vision_model")?);
-        let processor = ImageProcessor::read(&folder.folder())?;
+        let (text, vision) = (tower::TEXT.files(&files)?, tower::VISION.files(&files)?);
+        let from = if own.join(PREPROCESSOR_CONFIG).is_file() { own.as_path() } else { files.folder() };
+        let processor = ImageProcessor::read(from)?;
         let (_, spec) = describe(vision.config(), &path)?;
         let channels = spec.embeddings.patches.map(|patches| patches.channels);
         let size = |field: &str, default: u64| vision.config().get(field).and_then(Value::as_u64).unwrap_or(default);
@@ -116,14 +102,11 @@ impl ClipModel {
             return Err(Error::config(&path, "'num_channels' of 'vision_config' is not supported, only 3 is"));
         }
         let last_token = LastToken::of_config(text.config(), &path)?;
-        let width = match config.get("projection_dim").map_or(Some(512), Value::as_u64) {
-            Some(width @ 1..=0xff_ffff) => width as usize,
-            _ => return Err(Error::config(&path, "'projection_dim' should be a whole number from 1 to 16777215")),
-        };
-        let tokenizer = Arc::new(TextTokenizer::load(&folder.folder(), &context.tokenizer)?);
+        let width = tower::width(config, &path)?;
+        let tokenizer = Arc::new(TextTokenizer::load(&own, &context.tokenizer)?);
         let (backend, options) = (Arc::clone(&context.backend), context.encoder.clone());
-        let text = Tower::load(text, backend.as_ref(), &options, ("text_projection.weight", width))?;
-        let vision = Tower::load(vision, backend.as_ref(), &options, ("visual_projection.weight", width))?;
+        let towers = TowerOptions { width, backend: backend.as_ref(), options: &options, overlay: shelf.overlay()? };
+        let (text, vision) = (Tower::load(&tower::TEXT, text, &towers)?, Tower::load(&tower::VISION, vision, &towers)?);
         let max_seq_length =
             context.max_seq_length.or(tokenizer.model_max_length()).or(text.encoder.info().max_sequence);
         Ok(Self {
@@ -136,6 +119,9 @@ impl ClipModel {
             patch,
             max_seq_length,
             files,
+            name,
+            own,
+            shelf,
             backend,
             options,
         })
@@ -145,6 +131,54 @@ impl ClipModel {
     #[must_use]
     pub fn image_encoder(&self) -> &EncoderInfo {
         self.vision.encoder.info()
+    }
+
+    /// The encoder of texts, then that of images.
+    #[must_use]
+    pub fn towers(&self) -> [ClipTower<'_>; 2] {
+        [ClipTower(&self.text), ClipTower(&self.vision)]
+    }
+
+    /// Which row of a text's token embeddings stands for the text; an image's is the first.
+    #[must_use]
+    pub fn text_row(&self, ids: &[u32]) -> usize {
+        self.last_token.place(ids)
+    }
+
+    /// The adapter that training changes in the place of the model's own weights, with its name and whether it is
+    /// trainable; `None` when there is none or they are off.
+    ///
+    /// # Errors
+    /// When several are active.
+    pub fn trained_adapter(&self) -> Result<Option<(&str, &Adapter, bool)>> {
+        self.shelf.trained()
+    }
+
+    /// Loads both encoders again: of a checkpoint in memory, with other adapters, on another backend.
+    fn reload(&mut self, weights: Option<Arc<Vec<u8>>>) -> Result<()> {
+        let (width, overlay) = (self.text.projection.width(), self.shelf.overlay()?);
+        let towers = TowerOptions { width, backend: self.backend.as_ref(), options: &self.options, overlay };
+        let again = |tower: &Tower| {
+            let files = tower.files().clone();
+            tower.again(weights.iter().fold(files, |files, bytes| files.with_weights(Arc::clone(bytes))), &towers)
+        };
+        (self.text, self.vision) = (again(&self.text)?, again(&self.vision)?);
+        if let Some(bytes) = weights {
+            self.files = self.files.clone().with_weights(bytes);
+        }
+        Ok(())
+    }
+
+    /// The same model with new weights, when there are any.
+    fn with_new(&self, path: &str, weights: &mut NewWeights) -> Result<Self> {
+        let (mut model, start) = (self.clone(), format!("{path}{MODEL}"));
+        let adapted = self.shelf.with_numbers(&start, weights)?;
+        let bytes = with_new(&self.files, |_| Ok(""), &start, weights, !self.shelf.is_empty())?;
+        if bytes.is_some() || adapted.is_some() {
+            model.shelf = adapted.unwrap_or(model.shelf);
+            model.reload(bytes)?;
+        }
+        Ok(model)
     }
 
     /// One mapped row per sequence.
@@ -190,22 +224,33 @@ impl Module for ClipModel {
     }
 
     fn save(&self, writer: &ModuleWriter) -> Result<()> {
-        let folder = self.files.folder();
+        let place = |name: &str| {
+            let own = self.own.join(name);
+            if own.is_file() { own } else { self.files.folder().join(name) }
+        };
         for name in SAVED_FILES {
-            writer.copy(&folder.join(name))?;
+            writer.copy(&place(name))?;
         }
         if self.max_seq_length != self.tokenizer.model_max_length() {
-            let mut config = read_json(&folder.join(TOKENIZER_CONFIG))?.unwrap_or_else(|| Value::Object(Map::new()));
+            let mut config = read_json(&place(TOKENIZER_CONFIG))?.unwrap_or_else(|| Value::Object(Map::new()));
             if let Some(fields) = config.as_object_mut() {
                 fields.insert("model_max_length".into(), self.max_seq_length.into());
             }
             writer.json(TOKENIZER_CONFIG, &config, 2)?;
         }
+        if !self.shelf.is_empty() {
+            return self.save_adapter(writer);
+        }
+        writer.copy(&self.files.folder().join(CONFIG))?;
+        if let Some(bytes) = self.files.held_weights() {
+            save_config(&self.files, writer)?;
+            return writer.bytes(WEIGHT_FILES[0], bytes);
+        }
         save_weights(&self.files, writer)
     }
 
-    fn with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn Module>> {
-        Ok(Box::new(self.clone()))
+    fn with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn Module>> {
+        Ok(Box::new(self.with_new(path, weights)?))
     }
 }
 
@@ -222,20 +267,18 @@ impl InputModule for ClipModel {
         Some(self)
     }
 
-    fn input_with_weights(&self, _: &str, _: &mut NewWeights) -> Result<Box<dyn InputModule>> {
-        Ok(Box::new(self.clone()))
+    fn input_with_weights(&self, path: &str, weights: &mut NewWeights) -> Result<Box<dyn InputModule>> {
+        Ok(Box::new(self.with_new(path, weights)?))
     }
 
     fn convert(&mut self, conversion: &Conversion) -> Result<bool> {
-        let backend = conversion.backend.as_ref().unwrap_or(&self.backend).clone();
-        let mut options = self.options.clone();
-        options.weights = conversion.weights.unwrap_or(options.weights);
-        let again = |tower: &Tower| -> Result<Tower> {
-            let encoder = Arc::from(backend.load(&tower.files, &options)?);
-            Ok(Tower { encoder, ..tower.clone() })
-        };
-        (self.text, self.vision) = (again(&self.text)?, again(&self.vision)?);
-        (self.backend, self.options) = (backend, options);
+        let mut model = self.clone();
+        if let Some(backend) = &conversion.backend {
+            model.backend = Arc::clone(backend);
+        }
+        model.options.weights = conversion.weights.unwrap_or(model.options.weights);
+        model.reload(None)?;
+        *self = model;
         Ok(true)
     }
 
@@ -262,6 +305,45 @@ impl InputModule for ClipModel {
 
     fn layers(&self) -> Option<usize> {
         None
+    }
+}
+
+/// What adapters can change: the modules of both encoders, and the maps.
+fn adaptable(files: &EncoderFiles) -> Result<AdaptableModules> {
+    Ok(AdaptableModules::of_parts(files, &[&tower::TEXT.files(files)?, &tower::VISION.files(files)?])?)
+}
+
+impl AdapterHost for ClipModel {
+    fn shelf(&self) -> &Shelf {
+        &self.shelf
+    }
+
+    fn take_shelf(&mut self, shelf: Shelf) -> Result<()> {
+        let mut model = Self { shelf, ..self.clone() };
+        model.reload(None)?;
+        *self = model;
+        Ok(())
+    }
+
+    fn adaptable(&self) -> Result<AdaptableModules> {
+        adaptable(&self.files)
+    }
+
+    fn plain(&self) -> Result<(Weights, &str)> {
+        Ok((self.files.weights()?, &self.name))
+    }
+
+    fn merge(&mut self) -> Result<()> {
+        self.shelf.require()?;
+        let adapted = match self.shelf.overlay()? {
+            Some(overlay) => self.files.clone().with_overlay(overlay),
+            None => self.files.clone(),
+        };
+        let bytes = merged(&self.files.weights()?, &adapted.weights()?)?;
+        let mut model = Self { shelf: Shelf::default(), ..self.clone() };
+        model.reload(Some(bytes))?;
+        *self = model;
+        Ok(())
     }
 }
 

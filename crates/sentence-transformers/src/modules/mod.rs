@@ -2,6 +2,7 @@
 //!
 //! Adding one is a file beside this one and a line in [`MODULES`].
 
+mod adapters;
 mod bow;
 mod clip;
 mod cnn;
@@ -31,8 +32,9 @@ pub use crate::module::{
     Conversion, Dataflow, Feature, ImageReader, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind,
     Origin, TextEmbedder,
 };
+pub(crate) use adapters::AdapterHost;
 pub use bow::BoW;
-pub use clip::ClipModel;
+pub use clip::{ClipModel, ClipTower};
 pub use cnn::Cnn;
 pub use dense::{Dense, DenseActivation};
 pub use dropout::Dropout;

@@ -1,16 +1,16 @@
 //! [`Transformer`]: tokenizer and encoder.
 
 mod adapters;
-mod base;
 mod checkpoint;
-mod shelf;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
+use st_encoder::adapters::AdaptableModules;
 use st_encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, WeightFormat};
 
+use super::adapters::{AdapterHost as _, Base, Shelf};
 use super::{
     Conversion, Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind,
 };
@@ -18,7 +18,7 @@ use crate::files::ModuleWriter;
 use crate::loader_arguments::{configuration_arguments, model_arguments, tokenizer_arguments};
 use crate::tokenizer::{TextTokenizer, TokenizerOptions, Tokens};
 use crate::{Features, NewWeights, Result};
-use shelf::Shelf;
+pub(super) use checkpoint::{merged, with_new};
 
 /// The row of [`super::MODULES`].
 pub(super) const TRANSFORMER: ModuleKind = ModuleKind {
@@ -56,11 +56,8 @@ const SAVED_FILES: [&str; 14] = [
     "bpe.codes",
     "chat_template.jinja",
 ];
-/// Files by which a folder has a tokenizer of its own.
-const TOKENIZER_FILES: [&str; 6] =
-    ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"];
 /// Weights in one file.
-const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
+pub(super) const WEIGHT_FILES: [&str; 2] = ["model.safetensors", "pytorch_model.bin"];
 /// Indexes of weights in several files.
 const SHARD_INDEXES: [&str; 2] = ["model.safetensors.index.json", "pytorch_model.bin.index.json"];
 
@@ -125,9 +122,11 @@ impl Transformer {
     /// The same transformer with new weights, when there are any.
     fn with_new(&self, path: &str, weights: &mut NewWeights) -> Result<Self> {
         let (mut encoder, mut source) = (Arc::clone(&self.encoder), self.source.clone());
-        let adapted = self.shelf.with_numbers(&format!("{path}{}", checkpoint::MODEL), weights)?;
+        let start = format!("{path}{}", checkpoint::MODEL);
+        let adapted = self.shelf.with_numbers(&start, weights)?;
         if let Some(source) = &mut source {
-            let bytes = checkpoint::with_new(&source.files, path, weights, !self.shelf.is_empty())?;
+            let bytes =
+                checkpoint::with_new(&source.files, checkpoint::prefix, &start, weights, !self.shelf.is_empty())?;
             let reload = bytes.is_some() || adapted.is_some();
             if let Some(bytes) = bytes {
                 source.files = source.files.clone().with_weights(bytes);
@@ -147,7 +146,8 @@ impl Transformer {
     /// Whatever is wrong with its files.
     pub fn load(folder: &ModuleFolder, context: &InputContext) -> Result<Self> {
         let settings = Settings::read(folder)?;
-        let base::Model { files, name, shelf, tokenizer: tokenizer_folder } = base::Model::open(folder, context)?;
+        let modules = |files: &EncoderFiles| Ok(AdaptableModules::of_files(files)?);
+        let Base { files, name, shelf, tokenizer: tokenizer_folder } = Base::open(folder, context, modules)?;
         let backend = Arc::clone(&context.backend);
         let options = match settings.weights.filter(|_| !context.weights_given) {
             Some(weights) => context.encoder.clone().weights(weights),
@@ -250,7 +250,7 @@ fn arguments(config: &mut ModuleConfig, name: &'static str) -> Result<Map<String
 }
 
 /// Writes `config.json` with the data type that new weights are saved in, where it names one.
-fn save_config(files: &EncoderFiles, writer: &ModuleWriter) -> Result<()> {
+pub(super) fn save_config(files: &EncoderFiles, writer: &ModuleWriter) -> Result<()> {
     let mut config = files.config().clone();
     let mut changed = false;
     for key in ["torch_dtype", "dtype"] {

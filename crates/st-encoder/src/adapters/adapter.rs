@@ -187,6 +187,18 @@ impl Adapter {
         Ok(Self { config, path, layers, whole })
     }
 
+    /// What of it changes one of several networks in a checkpoint: the network whose tensors' names begin with `start`. The
+    /// names lose this start. `None` when nothing does.
+    #[must_use]
+    pub fn part(&self, start: &str) -> Option<Self> {
+        fn inside<T: Clone>(all: &Tensors<T>, start: &str) -> Tensors<T> {
+            all.iter().filter_map(|(name, one)| Some((name.strip_prefix(start)?.to_owned(), one.clone()))).collect()
+        }
+        let (layers, whole) = (inside(&self.layers, start), inside(&self.whole, start));
+        let some = !layers.is_empty() || !whole.is_empty();
+        some.then(|| Self { config: self.config.clone(), path: self.path.clone(), layers, whole })
+    }
+
     /// Its configuration.
     #[must_use]
     pub fn config(&self) -> &AdapterConfig {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::architectures::Architecture;
-use crate::{EncoderError, EncoderSpec, Slot, Weights, required_slots};
+use crate::{EncoderError, EncoderFiles, EncoderSpec, Slot, Weights, required_slots};
 
 /// What a module is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,58 +56,9 @@ impl AdaptableModules {
     /// The modules of a network. `weights` are those that executors read, with their prefix chosen.
     #[must_use]
     pub fn new(architecture: &Architecture, spec: &EncoderSpec, weights: &Weights, model_type: &str) -> Self {
-        let prefix = weights.prefix();
-        let tensors: BTreeMap<String, Vec<usize>> = weights
-            .names()
-            .filter_map(|name| name.strip_prefix(prefix))
-            .filter_map(|name| Some((name.to_owned(), weights.shape_of(name)?.to_vec())))
-            .collect();
-        let mut found = Self {
-            modules: Vec::new(),
-            index: HashMap::new(),
-            tensors,
-            model_type: model_type.to_owned(),
-            prefixes: architecture.prefixes,
-        };
-        let mut biases = Vec::new();
-        let mut aliases = Vec::new();
-        for (slot, shape) in required_slots(spec) {
-            let source = (architecture.source)(spec, slot);
-            if slot == Slot::RelativeEmbedding {
-                // The original reads this table's weight directly, past any adapter.
-                aliases.push(source.name);
-                continue;
-            }
-            let name = match source.or {
-                Some(or) if !found.tensors.contains_key(&source.name) => or,
-                or => {
-                    aliases.extend(or);
-                    source.name
-                }
-            };
-            if let Some(module) = name.strip_suffix(".weight").filter(|_| shape.len() == 2) {
-                found.add(module.to_owned(), kind(slot), true);
-            } else if let Some(module) = name.strip_suffix(".bias") {
-                biases.push(module.to_owned());
-            }
-        }
-        for module in biases {
-            if let Some(&index) = found.index.get(&module) {
-                found.modules[index].bias = true;
-            }
-        }
-        let others: Vec<String> = found.tensors.keys().filter(|name| !aliases.contains(name)).cloned().collect();
-        for name in others {
-            let module = name.strip_suffix(".weight").filter(|name| !found.index.contains_key(*name));
-            if let Some(module) = module
-                && !OTHER_PARTS.iter().any(|part| name.starts_with(part))
-            {
-                let bias = found.tensors.contains_key(&format!("{module}.bias"));
-                if let Some(index) = found.add(module.to_owned(), ModuleKind::Linear, false) {
-                    found.modules[index].bias = bias;
-                }
-            }
-        }
+        let mut found = Self::of_tensors(weights, model_type, architecture.prefixes);
+        let aliases = found.add_network("", architecture, spec);
+        found.add_others(&aliases);
         found
     }
 
@@ -115,10 +66,97 @@ impl AdaptableModules {
     ///
     /// # Errors
     /// As reading its configuration and its weights.
-    pub fn of_files(files: &crate::EncoderFiles) -> Result<Self, EncoderError> {
+    pub fn of_files(files: &EncoderFiles) -> Result<Self, EncoderError> {
         let (architecture, spec, weights) = files.network()?;
-        let model_type = files.config().get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
-        Ok(Self::new(architecture, &spec, &weights, model_type))
+        Ok(Self::new(architecture, &spec, &weights, model_type(files)))
+    }
+
+    /// The modules of a model of several networks in one checkpoint (CLIP's two encoders), under the names that they have in
+    /// the whole model. `files` are the whole model's, `parts` those of each network.
+    ///
+    /// ```no_run
+    /// use st_encoder::{EncoderFiles, adapters::AdaptableModules};
+    ///
+    /// let files = EncoderFiles::open("clip-ViT-B-32")?;
+    /// let mut text = files.config()["text_config"].clone();
+    /// text["model_type"] = "clip_text_model".into();
+    /// let text = files.clone().with_config(text);
+    /// let modules = AdaptableModules::of_parts(&files, &[&text])?;
+    /// assert!(modules.get("text_model.encoder.layers.0.self_attn.q_proj").is_some());
+    /// # Ok::<(), st_encoder::EncoderError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As reading their configurations and their weights.
+    pub fn of_parts(files: &EncoderFiles, parts: &[&EncoderFiles]) -> Result<Self, EncoderError> {
+        let mut found = Self::of_tensors(&files.weights()?, model_type(files), &[""]);
+        let mut aliases = Vec::new();
+        for part in parts {
+            let (architecture, spec, weights) = part.network()?;
+            aliases.extend(found.add_network(weights.prefix(), architecture, &spec));
+        }
+        found.add_others(&aliases);
+        Ok(found)
+    }
+
+    /// No modules yet, of a checkpoint's tensors.
+    fn of_tensors(weights: &Weights, model_type: &str, prefixes: &'static [&'static str]) -> Self {
+        let tensors = weights
+            .names()
+            .filter_map(|name| name.strip_prefix(weights.prefix()))
+            .filter_map(|name| Some((name.to_owned(), weights.shape_of(name)?.to_vec())))
+            .collect();
+        Self { modules: Vec::new(), index: HashMap::new(), tensors, model_type: model_type.to_owned(), prefixes }
+    }
+
+    /// Adds the modules of a network whose tensors' names begin with `start`; gives the names that are second ones or of
+    /// tensors that no adapter changes.
+    fn add_network(&mut self, start: &str, architecture: &Architecture, spec: &EncoderSpec) -> Vec<String> {
+        let mut biases = Vec::new();
+        let mut aliases = Vec::new();
+        for (slot, shape) in required_slots(spec) {
+            let source = (architecture.source)(spec, slot);
+            let (name, or) = (format!("{start}{}", source.name), source.or.map(|or| format!("{start}{or}")));
+            if slot == Slot::RelativeEmbedding {
+                // The original reads this table's weight directly, past any adapter.
+                aliases.push(name);
+                continue;
+            }
+            let name = match or {
+                Some(or) if !self.tensors.contains_key(&name) => or,
+                or => {
+                    aliases.extend(or);
+                    name
+                }
+            };
+            if let Some(module) = name.strip_suffix(".weight").filter(|_| shape.len() == 2) {
+                self.add(module.to_owned(), kind(slot), true);
+            } else if let Some(module) = name.strip_suffix(".bias") {
+                biases.push(module.to_owned());
+            }
+        }
+        for module in biases {
+            if let Some(&index) = self.index.get(&module) {
+                self.modules[index].bias = true;
+            }
+        }
+        aliases
+    }
+
+    /// Adds the modules that no network reads.
+    fn add_others(&mut self, aliases: &[String]) {
+        let others: Vec<String> = self.tensors.keys().filter(|name| !aliases.contains(name)).cloned().collect();
+        for name in others {
+            let module = name.strip_suffix(".weight").filter(|name| !self.index.contains_key(*name));
+            if let Some(module) = module
+                && !OTHER_PARTS.iter().any(|part| name.starts_with(part))
+            {
+                let bias = self.tensors.contains_key(&format!("{module}.bias"));
+                if let Some(index) = self.add(module.to_owned(), ModuleKind::Linear, false) {
+                    self.modules[index].bias = bias;
+                }
+            }
+        }
     }
 
     fn add(&mut self, name: String, kind: ModuleKind, used: bool) -> Option<usize> {
@@ -148,6 +186,16 @@ impl AdaptableModules {
         &self.model_type
     }
 
+    /// The modules that are convolutions, which adapters cannot change here: CLIP's map of patches.
+    pub(super) fn convolutions(&self) -> impl Iterator<Item = AdaptableModule> {
+        self.tensors.iter().filter(|(_, shape)| shape.len() > 2).filter_map(|(name, shape)| {
+            let name = name.strip_suffix(".weight")?.to_owned();
+            let bias = self.tensors.contains_key(&format!("{name}.bias"));
+            // Not a linear layer, so that `all-linear` does not mean it.
+            Some(AdaptableModule { name, kind: ModuleKind::Embedding, shape: [shape[0], shape[1]], bias, used: true })
+        })
+    }
+
     /// Names and shapes of all tensors, without prefix.
     pub(super) fn tensors(&self) -> &BTreeMap<String, Vec<usize>> {
         &self.tensors
@@ -165,6 +213,10 @@ impl AdaptableModules {
         let mut without = self.prefixes.iter().filter_map(|prefix| name.strip_prefix(prefix));
         without.find(|name| known(name)).unwrap_or(name)
     }
+}
+
+fn model_type(files: &EncoderFiles) -> &str {
+    files.config().get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
 fn kind(slot: Slot) -> ModuleKind {

@@ -92,7 +92,7 @@ impl<'a> Targets<'a> {
                 |name: &String| compile(&format!(r"^(?:|.*?\.)(?:{name})\.(?P<the_layer_index>\d+)\."), name, path);
             config.layers_pattern.iter().map(of).collect::<Result<_, _>>()?
         };
-        Ok(Self {
+        let targets = Self {
             config,
             target,
             exclude: config.exclude_modules.as_ref().map(|names| Names::compile(names, path)).transpose()?,
@@ -112,7 +112,14 @@ impl<'a> Targets<'a> {
                 .iter()
                 .map(|(pattern, alpha)| Ok((ends(pattern)?, *alpha)))
                 .collect::<Result<_, EncoderError>>()?,
-        })
+        };
+        match modules.convolutions().find(|module| targets.matches(module)) {
+            None => Ok(targets),
+            Some(AdaptableModule { name, .. }) => Err(EncoderError::UnsupportedAdapter {
+                path: path.into(),
+                message: format!("'{name}' is a convolution; adapters change linear layers and tables only"),
+            }),
+        }
     }
 
     /// Whether a module is changed.

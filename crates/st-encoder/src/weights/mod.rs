@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::{EncoderError, TensorSource};
-pub use overlay::WeightsOverlay;
+pub use overlay::{PartOverlay, WeightsOverlay};
 pub use pytorch::write_pytorch;
 use safetensors_file::SafetensorsFile;
 use stored::Kind;

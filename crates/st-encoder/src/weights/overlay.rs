@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::EncoderError;
 
@@ -43,4 +44,52 @@ pub trait WeightsOverlay: Debug + Send + Sync {
     /// # Errors
     /// When the overlay was made for a tensor of another shape.
     fn apply(&self, name: &str, rows: Range<usize>, numbers: &mut [f32]) -> Result<(), EncoderError>;
+}
+
+/// An overlay for a whole checkpoint as one for a part of it whose tensors have a prefix: CLIP's text encoder, say, which
+/// reads its tensors without the prefix.
+///
+/// ```
+/// use std::{ops::Range, sync::Arc};
+/// use st_encoder::{EncoderError, PartOverlay, WeightsOverlay};
+///
+/// #[derive(Debug)]
+/// struct Zeros;
+///
+/// impl WeightsOverlay for Zeros {
+///     fn changes(&self, name: &str) -> bool {
+///         name == "text_model.norm.weight"
+///     }
+///
+///     fn apply(&self, _: &str, _: Range<usize>, numbers: &mut [f32]) -> Result<(), EncoderError> {
+///         numbers.fill(0.0);
+///         Ok(())
+///     }
+/// }
+///
+/// let part = PartOverlay::new(Arc::new(Zeros), "text_model.");
+/// assert!(part.changes("norm.weight") && !part.changes("text_model.norm.weight"));
+/// ```
+#[derive(Debug)]
+pub struct PartOverlay {
+    whole: Arc<dyn WeightsOverlay>,
+    prefix: String,
+}
+
+impl PartOverlay {
+    /// The part of `whole` for tensors whose names begin with `prefix`.
+    #[must_use]
+    pub fn new(whole: Arc<dyn WeightsOverlay>, prefix: impl Into<String>) -> Self {
+        Self { whole, prefix: prefix.into() }
+    }
+}
+
+impl WeightsOverlay for PartOverlay {
+    fn changes(&self, name: &str) -> bool {
+        self.whole.changes(&format!("{}{name}", self.prefix))
+    }
+
+    fn apply(&self, name: &str, rows: Range<usize>, numbers: &mut [f32]) -> Result<(), EncoderError> {
+        self.whole.apply(&format!("{}{name}", self.prefix), rows, numbers)
+    }
 }

@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde_json::Value;
-use st_encoder::{EncoderFiles, TensorSource};
 
 use crate::modules::dense::dot;
 use crate::{Error, Result};
@@ -48,10 +47,14 @@ pub(super) struct Projection {
 }
 
 impl Projection {
-    pub(super) fn load(files: &EncoderFiles, name: &str, hidden: usize, width: usize) -> Result<Self> {
-        let weights = files.weights()?;
-        let weight = weights.tensor(&TensorSource::whole(name), &[width, hidden])?.to_f32()?.into_owned();
-        Ok(Self { weight, hidden, width })
+    /// Of a weight `[width, hidden]`, row-major.
+    pub(super) fn new(weight: Vec<f32>, [width, hidden]: [usize; 2]) -> Self {
+        Self { weight, hidden, width }
+    }
+
+    /// Of its weight.
+    pub(super) fn shape(&self) -> [usize; 2] {
+        [self.width, self.hidden]
     }
 
     pub(super) fn width(&self) -> usize {
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_map_of_two_rows() {
-        let map = Projection { weight: vec![1.0, 2.0, -1.0, 0.5], hidden: 2, width: 2 };
+        let map = Projection::new(vec![1.0, 2.0, -1.0, 0.5], [2, 2]);
         let mut out = Vec::new();
         map.apply(&[3.0, 4.0], &mut out);
         assert_eq!(out, [11.0, -1.0]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use safetensors::tensor::{Dtype, TensorView};
 use st_encoder::architectures::describe;
 use st_encoder::weights::current_name;
-use st_encoder::{EncoderFiles, Slot, TensorSource};
+use st_encoder::{EncoderFiles, Slot, TensorSource, Weights};
 
 use crate::files::SavedTensor;
 use crate::{Error, ErrorKind, NewWeights, Result};
@@ -15,23 +15,30 @@ use crate::{Error, ErrorKind, NewWeights, Result};
 /// What stands before the names of a transformer's weights, between the module's name and the checkpoint's.
 pub(super) const MODEL: &str = "auto_model.";
 
-/// The bytes of `model.safetensors` with new weights, all in 32 bits, under the checkpoint's own names; `None` when there
-/// are no new ones, or, where they are `frozen`, the new ones are the old ones. What the network does not use (a pooler, a language model's head) is kept.
-pub(super) fn with_new(
-    files: &EncoderFiles,
-    path: &str,
-    new: &mut NewWeights,
-    frozen: bool,
-) -> Result<Option<Arc<Vec<u8>>>> {
-    let start = format!("{path}{MODEL}");
-    if !new.names().any(|name| name.starts_with(&start)) {
-        return Ok(None);
-    }
+/// The prefix that the names of an encoder's weights have in a checkpoint.
+pub(super) fn prefix(files: &EncoderFiles) -> Result<&'static str> {
     let (architecture, spec) = describe(files.config(), &files.config_path())?;
     let stored = files.weights()?;
     let probe = (architecture.source)(&spec, Slot::WordEmbedding).name;
     let prefix = architecture.prefixes.iter().find(|prefix| stored.contains(&format!("{prefix}{probe}")));
-    let prefix = prefix.copied().unwrap_or_default();
+    Ok(prefix.copied().unwrap_or_default())
+}
+
+/// The bytes of `model.safetensors` with new weights, all in 32 bits, under the checkpoint's own names; `None` when there
+/// are no new ones, or, where they are `frozen`, the new ones are the old ones. What the network does not use (a pooler, a
+/// language model's head) is kept. The new ones have `start` before their names in the place of the checkpoint's `prefix`.
+pub(in crate::modules) fn with_new(
+    files: &EncoderFiles,
+    prefix: impl FnOnce(&EncoderFiles) -> Result<&'static str>,
+    start: &str,
+    new: &mut NewWeights,
+    frozen: bool,
+) -> Result<Option<Arc<Vec<u8>>>> {
+    if !new.names().any(|name| name.starts_with(start)) {
+        return Ok(None);
+    }
+    let prefix = prefix(files)?;
+    let stored = files.weights()?;
     let mut tensors = Vec::new();
     let mut changed = !frozen;
     for name in stored.names() {
@@ -55,15 +62,14 @@ pub(super) fn with_new(
 }
 
 /// The bytes of `model.safetensors` with what lies over the weights, all in 32 bits, under the checkpoint's own names.
-pub(super) fn merged(files: &EncoderFiles, adapted: &EncoderFiles) -> Result<Arc<Vec<u8>>> {
-    let stored = files.weights()?;
-    let (_, _, network) = adapted.network()?;
+/// `adapted` are the weights as executors read them, with their prefix.
+pub(in crate::modules) fn merged(stored: &Weights, adapted: &Weights) -> Result<Arc<Vec<u8>>> {
     let mut tensors = Vec::new();
     for name in stored.names() {
         let shape = stored.shape_of(name).unwrap_or_default();
         let today = current_name(name).unwrap_or_else(|| name.to_owned());
-        let tensor = match today.strip_prefix(network.prefix()) {
-            Some(inside) => network.tensor(&TensorSource::whole(inside), shape)?,
+        let tensor = match today.strip_prefix(adapted.prefix()) {
+            Some(inside) => adapted.tensor(&TensorSource::whole(inside), shape)?,
             None => stored.tensor(&TensorSource::whole(name), shape)?,
         };
         tensors.push(SavedTensor::new(name, shape, tensor.to_f32()?.into_owned()));

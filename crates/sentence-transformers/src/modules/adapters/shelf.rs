@@ -1,4 +1,4 @@
-//! [`Shelf`]: the adapters of a transformer, and which of them are active. What the methods answer, and in which words,
+//! [`Shelf`]: the adapters of a module, and which of them are active. What the methods answer, and in which words,
 //! is what the original's do.
 
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use st_encoder::adapters::{Adapter, MergedAdapters};
 use crate::prompts::python_repr;
 use crate::{Error, ErrorKind, NewWeights, Result};
 
-/// The adapters of a transformer. Each change gives a new shelf, which is taken when the encoder could be loaded with it.
+/// The adapters of a module. Each change gives a new shelf, which is taken when the encoder could be loaded with it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shelf {
+pub(crate) struct Shelf {
     loaded: Vec<(String, Arc<Adapter>)>,
     active: Vec<String>,
     disabled: bool,
@@ -25,17 +25,17 @@ fn argument(message: impl Into<String>) -> Error {
 
 impl Shelf {
     /// A shelf with one adapter, which is active.
-    pub(super) fn of(name: &str, adapter: Adapter) -> Self {
+    pub(crate) fn of(name: &str, adapter: Adapter) -> Self {
         let loaded = vec![(name.to_owned(), Arc::new(adapter))];
         Self { loaded, active: vec![name.to_owned()], disabled: false, frozen: true }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.loaded.is_empty()
     }
 
     /// Fails without any adapter.
-    pub(super) fn require(&self) -> Result<&Self> {
+    pub(crate) fn require(&self) -> Result<&Self> {
         if self.is_empty() {
             return Err(argument("No adapter loaded. Please load an adapter first.")
                 .with_hint("load one with load_adapter, or make one with add_adapter"));
@@ -44,7 +44,7 @@ impl Shelf {
     }
 
     /// Fails when there is one of that name.
-    pub(super) fn refuse_name(&self, name: &str) -> Result<()> {
+    pub(crate) fn refuse_name(&self, name: &str) -> Result<()> {
         if self.get(name).is_some() {
             return Err(argument(format!("Adapter with name {name} already exists. Please use a different name.")));
         }
@@ -56,7 +56,7 @@ impl Shelf {
     }
 
     /// With another adapter, which becomes the active one.
-    pub(super) fn with(&self, name: &str, adapter: Adapter) -> Result<Self> {
+    pub(crate) fn with(&self, name: &str, adapter: Adapter) -> Result<Self> {
         self.refuse_name(name)?;
         let mut next = self.clone();
         next.loaded.push((name.to_owned(), Arc::new(adapter)));
@@ -65,7 +65,7 @@ impl Shelf {
     }
 
     /// With an adapter in the place of the one of that name.
-    pub(super) fn with_changed(&self, name: &str, adapter: Adapter) -> Result<Self> {
+    pub(crate) fn with_changed(&self, name: &str, adapter: Adapter) -> Result<Self> {
         let mut next = self.require()?.clone();
         let place = next.loaded.iter_mut().find(|(known, _)| known == name);
         let (_, place) = place.ok_or_else(|| self.not_found(name))?;
@@ -81,7 +81,7 @@ impl Shelf {
     }
 
     /// With one active adapter.
-    pub(super) fn with_active(&self, name: &str) -> Result<Self> {
+    pub(crate) fn with_active(&self, name: &str) -> Result<Self> {
         if self.require()?.get(name).is_none() {
             return Err(self.not_found(name));
         }
@@ -89,7 +89,7 @@ impl Shelf {
     }
 
     /// With several active adapters.
-    pub(super) fn with_all_active(&self, names: &[&str]) -> Result<Self> {
+    pub(crate) fn with_all_active(&self, names: &[&str]) -> Result<Self> {
         let missing: Vec<&str> = names.iter().copied().filter(|name| self.get(name).is_none()).collect();
         if !self.require()?.is_empty() && !missing.is_empty() {
             return Err(argument(format!(
@@ -104,12 +104,12 @@ impl Shelf {
     }
 
     /// With all adapters switched on or off.
-    pub(super) fn enabled(&self, enabled: bool) -> Result<Self> {
+    pub(crate) fn enabled(&self, enabled: bool) -> Result<Self> {
         Ok(Self { disabled: !enabled, ..self.require()?.clone() })
     }
 
     /// Without some adapters. When no active one is left, the first by name of those that remain becomes active.
-    pub(super) fn without(&self, names: &[&str]) -> Result<Self> {
+    pub(crate) fn without(&self, names: &[&str]) -> Result<Self> {
         let missing: Vec<&str> = names.iter().copied().filter(|name| self.get(name).is_none()).collect();
         if !self.require()?.is_empty() && !missing.is_empty() {
             let missing = missing.join(", ");
@@ -127,7 +127,7 @@ impl Shelf {
 
     /// With new numbers for the active adapters, which are taken out under the names that they have in the original's model,
     /// `start` before each; `None` when there are none or they are the old ones.
-    pub(super) fn with_numbers(&self, start: &str, weights: &mut NewWeights) -> Result<Option<Self>> {
+    pub(crate) fn with_numbers(&self, start: &str, weights: &mut NewWeights) -> Result<Option<Self>> {
         let mut next = self.clone();
         let mut changed = false;
         let active = next.loaded.iter_mut().filter(|(name, _)| !self.disabled && self.active.contains(name));
@@ -142,7 +142,7 @@ impl Shelf {
     }
 
     /// The adapter that training changes, with its name and whether it is to be trained; `None` when all are off.
-    pub(super) fn trained(&self) -> Result<Option<(&str, &Adapter, bool)>> {
+    pub(crate) fn trained(&self) -> Result<Option<(&str, &Adapter, bool)>> {
         if self.disabled || self.is_empty() {
             return Ok(None);
         }
@@ -155,33 +155,33 @@ impl Shelf {
     }
 
     /// With the active adapters frozen or not.
-    pub(super) fn frozen(mut self, frozen: bool) -> Self {
+    pub(crate) fn frozen(mut self, frozen: bool) -> Self {
         self.frozen = frozen;
         self
     }
 
     /// An adapter by its name.
-    pub(super) fn get(&self, name: &str) -> Option<&Adapter> {
+    pub(crate) fn get(&self, name: &str) -> Option<&Adapter> {
         self.loaded.iter().find(|(known, _)| known == name).map(|(_, adapter)| adapter.as_ref())
     }
 
     /// An adapter by its name, or the first active one.
-    pub(super) fn get_or_active(&self, name: Option<&str>) -> Result<&Adapter> {
+    pub(crate) fn get_or_active(&self, name: Option<&str>) -> Result<&Adapter> {
         let active = self.require()?.active.first().map(String::as_str);
         let name = name.or(active).ok_or_else(|| argument("No adapter is active."))?;
         self.get(name).ok_or_else(|| self.not_found(name))
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.loaded.iter().map(|(name, _)| name.as_str())
     }
 
-    pub(super) fn active(&self) -> Result<&[String]> {
+    pub(crate) fn active(&self) -> Result<&[String]> {
         Ok(&self.require()?.active)
     }
 
     /// The one adapter that is saved.
-    pub(super) fn saved(&self) -> Result<&Adapter> {
+    pub(crate) fn saved(&self) -> Result<&Adapter> {
         if self.active()?.len() > 1 {
             return Err(argument(
                 "Multiple active adapters detected, saving multiple active adapters is not supported yet. You can save \
@@ -194,7 +194,7 @@ impl Shelf {
     }
 
     /// What the active adapters lay over the weights; `None` when they are off.
-    pub(super) fn overlay(&self) -> Result<Option<Arc<dyn WeightsOverlay>>> {
+    pub(crate) fn overlay(&self) -> Result<Option<Arc<dyn WeightsOverlay>>> {
         if self.disabled || self.active.is_empty() {
             return Ok(None);
         }

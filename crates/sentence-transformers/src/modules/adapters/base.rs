@@ -11,21 +11,29 @@ use crate::files::read_json;
 use crate::module::{InputContext, ModuleFolder, Origin};
 use crate::{Error, ErrorKind, Result};
 
+/// Files by which a folder has a tokenizer of its own.
+const TOKENIZER_FILES: [&str; 6] =
+    ["tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model"];
 /// Under this name the original loads the adapter of a folder.
 const DEFAULT: &str = "default";
 
-/// What a transformer's folder holds: its own model, or an adapter for another.
-pub(super) struct Model {
-    pub(super) files: EncoderFiles,
+/// What the folder of a transformer or a CLIP model holds: its own model, or an adapter for another.
+pub(in crate::modules) struct Base {
+    pub(in crate::modules) files: EncoderFiles,
     /// What the model without adapters is called.
-    pub(super) name: String,
-    pub(super) shelf: Shelf,
+    pub(in crate::modules) name: String,
+    pub(in crate::modules) shelf: Shelf,
     /// Where the tokenizer's files are.
-    pub(super) tokenizer: PathBuf,
+    pub(in crate::modules) tokenizer: PathBuf,
 }
 
-impl Model {
-    pub(super) fn open(folder: &ModuleFolder, context: &InputContext) -> Result<Self> {
+impl Base {
+    /// `adaptable` says what adapters can change.
+    pub(in crate::modules) fn open(
+        folder: &ModuleFolder,
+        context: &InputContext,
+        adaptable: impl FnOnce(&EncoderFiles) -> Result<AdaptableModules>,
+    ) -> Result<Self> {
         let path = folder.file(ADAPTER_CONFIG);
         let Some(value) = read_json(&path)? else {
             let folder_path = folder.folder();
@@ -50,9 +58,9 @@ impl Model {
                 .with_hint("merge the base model's adapter into it first"));
         }
         let files = EncoderFiles::open(&base)?;
-        let mut adapter = Adapter::open(&folder.folder(), &AdaptableModules::of_files(&files)?)?;
+        let mut adapter = Adapter::open(&folder.folder(), &adaptable(&files)?)?;
         adapter.config_mut().inference = true;
-        let own = super::TOKENIZER_FILES.iter().any(|name| folder.file(name).is_file());
+        let own = TOKENIZER_FILES.iter().any(|name| folder.file(name).is_file());
         let tokenizer = if own { folder.folder() } else { base };
         Ok(Self { files, name, shelf: Shelf::of(DEFAULT, adapter), tokenizer })
     }
