@@ -9,6 +9,7 @@ use candle_core::{D, Tensor};
 use st_encoder::{EncoderError, Slot};
 
 use crate::adapters::{GraphAdapter, GraphLayer};
+use crate::dropout::DropoutMask;
 use crate::error::failed;
 use crate::network::{Context, Linear, Network};
 use crate::ops;
@@ -25,6 +26,86 @@ fn part(tensor: Tensor, rows: Option<&Range<usize>>) -> candle_core::Result<Tens
 /// Euclidean lengths along a dimension. They carry no derivative (Liu et al. 2024, section 4.3).
 fn lengths(sum: &Tensor, dimension: impl candle_core::shape::Dim) -> candle_core::Result<Tensor> {
     sum.detach().sqr()?.sum(dimension)?.sqrt()
+}
+
+/// What an adapter changes about a linear layer `W` `[out, in]`, of rank `r`: the sum `W + s·B·A`, whose rows DoRA gives the
+/// lengths of a magnitude vector.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// use st_candle::LinearChange;
+///
+/// let (a, b) = (Tensor::new(&[[1f32, 0.0]], &Device::Cpu)?, Tensor::new(&[[2f32], [0.0]], &Device::Cpu)?);
+/// let change = LinearChange { a, b, bias: None, magnitude: None, scaling: 0.5 };
+/// let weight = change.weight(&Tensor::new(&[[1f32, 1.0], [1.0, 1.0]], &Device::Cpu)?)?;
+/// assert_eq!(weight.to_vec2::<f32>()?, [[2.0, 1.0], [1.0, 1.0]]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct LinearChange {
+    /// `A`, `[r, in]`.
+    pub a: Tensor,
+    /// `B`, `[out, r]`.
+    pub b: Tensor,
+    /// Added to the layer's bias, scaled, `[out]`.
+    pub bias: Option<Tensor>,
+    /// Lengths of the rows, `[out]` (DoRA).
+    pub magnitude: Option<Tensor>,
+    /// `s`.
+    pub scaling: f64,
+}
+
+impl LinearChange {
+    /// The changed weight.
+    ///
+    /// # Errors
+    /// When shapes, types or devices do not fit.
+    pub fn weight(&self, weight: &Tensor) -> candle_core::Result<Tensor> {
+        let sum = self.sum(weight)?;
+        match &self.magnitude {
+            Some(magnitude) => sum.broadcast_mul(&(magnitude / lengths(&sum, D::Minus1)?)?.unsqueeze(1)?),
+            None => Ok(sum),
+        }
+    }
+
+    /// The changed bias.
+    ///
+    /// # Errors
+    /// When shapes, types or devices do not fit.
+    pub fn bias(&self, bias: &Tensor) -> candle_core::Result<Tensor> {
+        match &self.bias {
+            Some(change) => bias + (change * self.scaling)?,
+            None => Ok(bias.clone()),
+        }
+    }
+
+    /// What the changed layer makes of `x` `[n, in]` when the change drops inputs: `result` is what the layer itself makes of
+    /// it, bias included.
+    ///
+    /// With DoRA, the product of the weight with the inputs that are kept is scaled together with the change, and the rest
+    /// of the layer's output is left as it is: as PEFT computes it.
+    ///
+    /// # Errors
+    /// When shapes, types or devices do not fit.
+    pub fn result(
+        &self,
+        result: Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+        mask: &DropoutMask,
+    ) -> candle_core::Result<Tensor> {
+        let kept = ops::dropout(x, Some(mask))?;
+        let inner = ops::linear(&kept, &self.a, None)?;
+        let change = (ops::linear(&inner, &self.b.contiguous()?, self.bias.as_ref())? * self.scaling)?;
+        let Some(magnitude) = &self.magnitude else { return result.add(&change) };
+        let scale = (magnitude / lengths(&self.sum(weight)?, D::Minus1)?)?;
+        let product = ops::linear(&kept, weight, None)?;
+        (&product + change)?.broadcast_mul(&scale)? + (result - &product)?
+    }
+
+    fn sum(&self, weight: &Tensor) -> candle_core::Result<Tensor> {
+        weight + (self.b.matmul(&self.a)? * self.scaling)?
+    }
 }
 
 impl Network {
@@ -54,36 +135,19 @@ impl Network {
     }
 
     /// A linear layer with its adapter's change; as it is when the adapter drops inputs, see [`Network::adapt_result`].
-    ///
-    /// The weight is `W + s·B·A`; with DoRA its rows have the lengths of the magnitude vector.
     pub(crate) fn adapt(&self, linear: Linear, slot: Slot, context: &Context) -> Result<Linear, EncoderError> {
         let Some((_, layer, rows)) = self.change_of(slot).filter(|_| !self.adapter_drops(context)) else {
             return Ok(linear);
         };
-        let tensor = |index: usize| self.parameters.at(index, context.gradients);
-        let rows_of = |index: usize| part(tensor(index), rows.as_ref());
-        let compute = || -> candle_core::Result<Linear> {
-            let sum = (&linear.weight + (rows_of(layer.b)?.matmul(&tensor(layer.a))? * layer.scaling)?)?;
-            let weight = match layer.magnitude {
-                Some(magnitude) => {
-                    let scale = (rows_of(magnitude)? / lengths(&sum, D::Minus1)?)?;
-                    sum.broadcast_mul(&scale.unsqueeze(1)?)?
-                }
-                None => sum,
-            };
-            let bias = match (&linear.bias, layer.bias) {
-                (Some(bias), Some(change)) => Some((bias + (rows_of(change)? * layer.scaling)?)?),
-                (bias, _) => bias.clone(),
-            };
-            Ok(Linear { weight, bias })
-        };
-        compute().map_err(failed)
+        let change = self.linear_change(layer, rows.as_ref(), context.gradients);
+        let adapted = change.and_then(|change| {
+            let weight = change.weight(&linear.weight)?;
+            Ok(Linear { weight, bias: linear.bias.map(|bias| change.bias(&bias)).transpose()? })
+        });
+        adapted.map_err(failed)
     }
 
     /// Adds the adapter's change to what a linear layer made of `x`, when the adapter drops inputs.
-    ///
-    /// With DoRA, the product of the weight with the inputs that are kept is scaled together with the change, and the rest
-    /// of the layer's output is left as it is: as PEFT computes it.
     pub(crate) fn adapt_result(
         &self,
         result: Tensor,
@@ -95,21 +159,26 @@ impl Network {
         let Some((adapter, layer, rows)) = self.change_of(slot) else { return Ok(result) };
         let rate = adapter.adapter.config().dropout;
         let Some(mask) = context.dropout().and_then(|pass| pass.mask(layer.place, rate)) else { return Ok(result) };
-        let tensor = |index: usize| self.parameters.at(index, context.gradients);
-        let rows_of = |index: usize| part(tensor(index), rows.as_ref());
-        let compute = || -> candle_core::Result<Tensor> {
-            let kept = ops::dropout(x, Some(&mask))?;
-            let (a, b) = (tensor(layer.a), rows_of(layer.b)?);
-            let bias = layer.bias.map(&rows_of).transpose()?;
-            let change =
-                (ops::linear(&ops::linear(&kept, &a, None)?, &b.contiguous()?, bias.as_ref())? * layer.scaling)?;
-            let Some(magnitude) = layer.magnitude else { return result.add(&change) };
-            let sum = (&linear.weight + (b.matmul(&a)? * layer.scaling)?)?;
-            let scale = (rows_of(magnitude)? / lengths(&sum, D::Minus1)?)?;
-            let product = ops::linear(&kept, &linear.weight, None)?;
-            (&product + change)?.broadcast_mul(&scale)? + (result - &product)?
-        };
-        compute().map_err(failed)
+        let change = self.linear_change(layer, rows.as_ref(), context.gradients);
+        change.and_then(|change| change.result(result, x, &linear.weight, &mask)).map_err(failed)
+    }
+
+    /// The change of a linear layer, or of some of its rows.
+    fn linear_change(
+        &self,
+        layer: &GraphLayer,
+        rows: Option<&Range<usize>>,
+        gradients: bool,
+    ) -> candle_core::Result<LinearChange> {
+        let tensor = |index: usize| self.parameters.at(index, gradients);
+        let rows_of = |index: usize| part(tensor(index), rows);
+        Ok(LinearChange {
+            a: tensor(layer.a),
+            b: rows_of(layer.b)?,
+            bias: layer.bias.map(rows_of).transpose()?,
+            magnitude: layer.magnitude.map(rows_of).transpose()?,
+            scaling: layer.scaling,
+        })
     }
 
     /// Rows of a table with its adapter's change.

@@ -27,6 +27,7 @@ pub mod ops;
 mod parameters;
 mod recompute;
 
+pub use adapted_layers::LinearChange;
 pub use backend::CandleBackend;
 pub use device::DeviceChoice;
 pub use dropout::{DropoutMask, DropoutPass, DropoutState};

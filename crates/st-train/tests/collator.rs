@@ -93,5 +93,5 @@ fn what_is_no_text_is_refused_by_name() {
     let message = error(&["query", "similarity"], vec!["a".into(), 0.5.into()]);
     assert!(message.starts_with("column 'similarity' holds a number where a text is needed"), "{message}");
     let message = error(&["label"], vec![1.into()]);
-    assert_eq!(message, "the dataset has no text column; its columns are ['label']");
+    assert_eq!(message, "the dataset has no column of texts or images; its columns are ['label']");
 }

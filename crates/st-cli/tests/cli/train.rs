@@ -317,3 +317,33 @@ fn errors_say_what_to_do() {
     assert!(error.contains("the evaluator \"dev.tsv\" is not understood"), "{error}");
     bad(train(&data, &output).args(["--loss", "HingeLoss"]), 2);
 }
+
+#[test]
+fn a_clip_model_is_trained_on_files_of_images() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["odd.png", "wide.jpg", "grey.png"] {
+        fs::copy(st_testing::fixture_path("clip/images").join(name), folder.path().join(name)).unwrap();
+    }
+    let data =
+        file(&folder, "captions.csv", "image,caption\nodd.png,waves\nwide.jpg,a wide one\ngrey.png,no colours\n");
+    let output = folder.path().join("out");
+    let train = |arguments: &[&str], output: &Path| {
+        let mut command = program();
+        command.args(["train", "--model"]).arg(st_testing::fixture_path("clip/model")).arg("--train").arg(&data);
+        command.args(["--loss", "MultipleNegativesRankingLoss", "--max-steps", "2", "--learning-rate", "1e-3"]);
+        command.arg("--output").arg(output).args(arguments);
+        command
+    };
+    good(&mut train(&["--image-column", "image"], &output));
+    let see = |model: &Path| {
+        good(program().args(["encode", "--images", "--model"]).arg(model).arg(folder.path().join("odd.png")))
+    };
+    assert_ne!(see(&output.join("final")), see(&st_testing::fixture_path("clip/model")));
+    let adapted = folder.path().join("adapted");
+    let lora = ["--image-column", "image", "--lora-rank", "2", "--lora-target", "q_proj", "--merge-adapter"];
+    good(&mut train(&lora, &adapted));
+    assert!(adapted.join("final/adapter_model.safetensors").is_file());
+    assert_eq!(see(&adapted.join("final")), see(&adapted.join("merged")));
+    let error = bad(&mut train(&["--image-column", "picture"], &folder.path().join("other")), 1);
+    assert!(error.contains("there is no column 'picture'"), "{error}");
+}

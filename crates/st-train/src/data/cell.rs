@@ -1,9 +1,10 @@
 //! [`Cell`]: one value of a dataset.
 
-use serde::{Deserialize, Serialize};
+use sentence_transformers::Image;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-/// One value of a dataset: a text, a label, or a list of them.
+/// One value of a dataset: a text, an image, a label, or a list of them.
 ///
 /// ```
 /// use st_train::data::Cell;
@@ -26,6 +27,13 @@ pub enum Cell {
     Text(String),
     /// Several values.
     List(Vec<Cell>),
+    /// An image. It is written as what its `Debug` form says of it, and not read back.
+    #[serde(serialize_with = "shown", skip_deserializing)]
+    Image(Image),
+}
+
+fn shown<S: Serializer>(image: &Image, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&format_args!("{image:?}"))
 }
 
 impl Cell {
@@ -34,6 +42,15 @@ impl Cell {
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The image, where it is one.
+    #[must_use]
+    pub fn as_image(&self) -> Option<&Image> {
+        match self {
+            Self::Image(image) => Some(image),
             _ => None,
         }
     }
@@ -60,6 +77,7 @@ impl Cell {
             Self::Number(_) => "a number",
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
+            Self::Image(_) => "an image",
         }
     }
 
@@ -104,6 +122,7 @@ impl std::fmt::Display for Cell {
                 }
                 formatter.write_str("]")
             }
+            Self::Image(image) => write!(formatter, "{image:?}"),
         }
     }
 }
@@ -117,6 +136,12 @@ impl From<&str> for Cell {
 impl From<String> for Cell {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<Image> for Cell {
+    fn from(image: Image) -> Self {
+        Self::Image(image)
     }
 }
 

@@ -14,7 +14,7 @@ use super::dataset::LABEL_COLUMNS;
 use super::settings::{PromptSettings, RouterMapping};
 
 /// Makes batches: the first of [`LABEL_COLUMNS`] that is there becomes the targets, every other column is tokenised, with
-/// its prompt in front and by its route.
+/// its prompt in front and by its route. A column of images is decoded instead, for models that see.
 ///
 /// ```
 /// use st_train::data::{Collator, RouterMapping};
@@ -32,7 +32,7 @@ pub struct Collator {
 /// A batch of rows, ready for a loss.
 #[derive(Debug, Clone)]
 pub struct CollatedBatch {
-    /// The text columns, in order.
+    /// The columns of texts or images, in order.
     pub columns: Vec<Column>,
     /// The labels.
     pub targets: Targets,
@@ -67,7 +67,7 @@ impl Collator {
     /// Warns, once per layout, when telling column names stand at unusual places.
     ///
     /// # Errors
-    /// When a text column holds something else, labels are of different kinds, prompts are by dataset where there is only
+    /// When a column holds neither texts nor images, or both, an image cannot be decoded, labels are of different kinds, prompts are by dataset where there is only
     /// one, or the tokenizer fails.
     pub fn collate(
         &mut self,
@@ -93,16 +93,26 @@ impl Collator {
                 batch.targets = targets(name, &cells, model.device())?;
                 continue;
             }
-            let texts = cells.into_iter().map(|cell| text(name, cell)).collect::<Result<Vec<_>>>()?;
             let prompt = match &self.prompts {
                 Some(prompts) => prompts.prompt(dataset, name)?,
                 None => None,
             };
-            batch.columns.push(model.tokenize(&texts, prompt, self.router_mapping.route(dataset, name))?);
+            let route = self.router_mapping.route(dataset, name);
+            let images = cells.iter().map(|cell| cell.as_image().cloned()).collect::<Option<Vec<_>>>();
+            if let Some(images) = images.filter(|images| !images.is_empty()) {
+                if prompt.is_some_and(|prompt| !prompt.is_empty()) {
+                    let message = format!("would put a prompt before column '{name}', which holds images");
+                    return Err(TrainError::option("prompts", message));
+                }
+                batch.columns.push(model.read_images(&images, route)?);
+                continue;
+            }
+            let texts = cells.into_iter().map(|cell| text(name, cell)).collect::<Result<Vec<_>>>()?;
+            batch.columns.push(model.tokenize(&texts, prompt, route)?);
         }
         if batch.columns.is_empty() {
             return Err(TrainError::invalid(format!(
-                "the dataset has no text column; its columns are {}",
+                "the dataset has no column of texts or images; its columns are {}",
                 super::listed(columns)
             )));
         }
@@ -113,6 +123,10 @@ impl Collator {
 fn text(column: &str, cell: Cell) -> Result<String> {
     match cell {
         Cell::Text(text) => Ok(text),
+        Cell::Image(_) => {
+            let message = format!("column '{column}' holds images and other values; a column is of one kind");
+            Err(TrainError::invalid(message))
+        }
         other => Err(TrainError::invalid(format!(
             "column '{column}' holds {} where a text is needed; labels belong into a column called 'label' or 'score'",
             other.kind()

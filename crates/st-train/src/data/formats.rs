@@ -7,7 +7,7 @@ use crate::{Result, TrainError};
 
 use super::dataset::{DataSource, Datasets, Opened, RowIterator, StreamedDataset};
 use super::table::Table;
-use super::{parquet, text_files};
+use super::{images, parquet, text_files};
 
 /// A row of [`FILE_FORMATS`].
 ///
@@ -95,6 +95,8 @@ pub struct FileDataset {
     path: PathBuf,
     format: &'static FileFormat,
     columns: Vec<String>,
+    /// Which columns hold paths of images.
+    images: Vec<String>,
 }
 
 impl FileDataset {
@@ -112,13 +114,36 @@ impl FileDataset {
             )
         })?;
         let (columns, _) = (format.open)(&path)?;
-        Ok(Self { path, format, columns })
+        Ok(Self { path, format, columns, images: Vec::new() })
     }
 
     /// The format.
     #[must_use]
     pub fn format(&self) -> &'static FileFormat {
         self.format
+    }
+
+    /// Takes the texts of some columns as paths of images, which a model that sees reads. Paths that do not begin with the
+    /// root are looked for in the folder of the dataset's file. Parquet columns of the Hub's images, with the bytes inside,
+    /// are images without this.
+    ///
+    /// ```
+    /// use st_train::data::{Dataset, FileDataset};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let path = folder.path().join("captions.csv");
+    /// std::fs::write(&path, "image,caption\ncat.png,a cat\n")?;
+    /// let table = FileDataset::open(&path)?.image_columns(&["image"])?.read()?;
+    /// assert!(table.row(0)?[0].as_image().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no column of a name.
+    pub fn image_columns<S: AsRef<str>>(mut self, names: &[S]) -> Result<Self> {
+        images::known(names, &self.columns)?;
+        self.images = names.iter().map(|name| name.as_ref().to_owned()).collect();
+        Ok(self)
     }
 
     /// All rows in memory, so that they can be shuffled.
@@ -146,6 +171,16 @@ impl StreamedDataset for FileDataset {
         if columns != self.columns {
             return Err(TrainError::format(&self.path, "the file has other columns than when it was opened"));
         }
-        Ok(rows)
+        if self.images.is_empty() {
+            return Ok(rows);
+        }
+        let folder = self.path.parent().unwrap_or(Path::new("")).to_owned();
+        let is_image: Vec<bool> = columns.iter().map(|column| self.images.contains(column)).collect();
+        Ok(Box::new(rows.map(move |row| {
+            let cells = row?.into_iter().zip(columns.iter().zip(&is_image));
+            cells
+                .map(|(cell, (name, is_image))| if *is_image { images::read(name, cell, &folder) } else { Ok(cell) })
+                .collect()
+        })))
     }
 }

@@ -8,6 +8,7 @@ mod collator;
 mod column_order;
 mod dataset;
 mod formats;
+mod images;
 mod names;
 mod packed;
 mod parquet;

@@ -6,10 +6,11 @@ use std::path::Path;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type, Float64Type};
 use arrow_array::types::{Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch, StructArray};
 use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::errors::ParquetError;
+use sentence_transformers::Image;
 
 use crate::{Result, TrainError};
 
@@ -45,13 +46,33 @@ fn rows(path: &Path, batch: &RecordBatch) -> Result<Vec<Vec<Cell>>> {
                 let kind = column.data_type();
                 TrainError::format(
                     path,
-                    format!("column '{}' is of type {kind}; texts, numbers and lists can be read", field.name()),
+                    format!(
+                        "column '{}' is of type {kind}; texts, numbers, lists and images can be read",
+                        field.name()
+                    ),
                 )
             })?;
             row.push(cell);
         }
     }
     Ok(rows)
+}
+
+/// An image as the Hub's datasets hold it: `bytes` of its file, or else its `path`.
+fn image(array: &StructArray, index: usize) -> Option<Cell> {
+    let bytes = array.column_by_name("bytes").filter(|bytes| !bytes.is_null(index));
+    let path = array.column_by_name("path").filter(|path| !path.is_null(index));
+    let bytes = match bytes.map(|bytes| (bytes, bytes.data_type())) {
+        Some((bytes, DataType::Binary)) => Some(bytes.as_binary::<i32>().value(index)),
+        Some((bytes, DataType::LargeBinary)) => Some(bytes.as_binary::<i64>().value(index)),
+        Some(_) => return None,
+        None => None,
+    };
+    match (bytes, path.and_then(|path| cell(path.as_ref(), index))) {
+        (Some(bytes), _) => Some(Image::from_bytes(bytes).into()),
+        (None, Some(Cell::Text(path))) => Some(Image::from_path(path).into()),
+        (None, _) => None,
+    }
 }
 
 /// A value of an array; `None` for types that have no place in a cell.
@@ -84,6 +105,7 @@ fn cell(array: &dyn Array, index: usize) -> Option<Cell> {
         DataType::List(_) => Cell::List(list(array.as_list::<i32>().value(index).as_ref())?),
         DataType::LargeList(_) => Cell::List(list(array.as_list::<i64>().value(index).as_ref())?),
         DataType::FixedSizeList(..) => Cell::List(list(array.as_fixed_size_list().value(index).as_ref())?),
+        DataType::Struct(_) => image(array.as_struct(), index)?,
         _ => return None,
     })
 }
@@ -127,6 +149,19 @@ mod tests {
         assert_eq!(table.row(0).unwrap(), ["a".into(), 1.into(), 0.25.into(), vec![0.5, 1.0].into()]);
         assert_eq!(table.row(1).unwrap()[0], Cell::Null);
         assert_eq!(table.row(1).unwrap()[3], Cell::List(Vec::new()));
+    }
+
+    #[test]
+    fn images_of_the_hub_s_datasets() {
+        let field = |name: &str, kind| Arc::new(arrow_schema::Field::new(name, kind, true));
+        let images = StructArray::from(vec![
+            (field("bytes", DataType::Binary), Arc::new(BinaryArray::from(vec![Some(&b"png"[..]), None])) as ArrayRef),
+            (field("path", DataType::Utf8), Arc::new(StringArray::from(vec![Some("a.png"), Some("b.png")]))),
+        ]);
+        let (_folder, path) = written(vec![("image", Arc::new(images) as ArrayRef)]);
+        let table = FileDataset::open(path).unwrap().read().unwrap();
+        assert_eq!(table.row(0).unwrap(), [Image::from_bytes(&b"png"[..]).into()]);
+        assert_eq!(table.row(1).unwrap(), [Image::from_path("b.png").into()]);
     }
 
     #[test]

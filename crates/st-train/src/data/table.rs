@@ -1,11 +1,13 @@
 //! [`Table`]: a dataset in memory.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::{Result, TrainError};
 
 use super::cell::Cell;
 use super::dataset::{DataSource, Dataset, Datasets};
+use super::images;
 use super::names::listed;
 
 /// A dataset in memory, column by column.
@@ -121,6 +123,32 @@ impl Table {
             .find(|name| *name == from)
             .ok_or_else(|| TrainError::invalid(format!("there is no column '{from}'; there are {known}")))?;
         *name = to.to_owned();
+        Ok(self)
+    }
+
+    /// Takes the texts of some columns as paths of images, which a model that sees reads. Paths that do not begin with the
+    /// root are looked for in `folder`; the files are read when their batch's turn comes.
+    ///
+    /// ```
+    /// use st_train::data::{Dataset, Table};
+    ///
+    /// let table = Table::new().column("image", ["cat.png"])?.column("caption", ["a cat"])?;
+    /// let table = table.image_columns(&["image"], "pictures".as_ref())?;
+    /// assert_eq!(table.row(0)?[0].to_string(), "Image(pictures/cat.png)");
+    /// # Ok::<(), st_train::TrainError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no column of a name, or it holds something else.
+    pub fn image_columns<S: AsRef<str>>(mut self, names: &[S], folder: &Path) -> Result<Self> {
+        images::known(names, &self.names)?;
+        for (name, cells) in self.names.iter().zip(&mut self.columns) {
+            if names.iter().any(|chosen| chosen.as_ref() == name) {
+                for cell in cells {
+                    *cell = images::read(name, std::mem::replace(cell, Cell::Null), folder)?;
+                }
+            }
+        }
         Ok(self)
     }
 

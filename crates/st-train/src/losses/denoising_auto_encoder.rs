@@ -96,6 +96,11 @@ impl Objective for DenoisingAutoEncoderLoss {
                 "DenoisingAutoEncoderLoss is not compatible with a SentenceTransformer model based on a StaticEmbedding.",
             ));
         }
+        if model.input_kind() == InputKind::Clip {
+            return Err(TrainError::invalid(
+                "DenoisingAutoEncoderLoss decodes texts with the encoder's blocks, which CLIP's are not.",
+            ));
+        }
         if model.dimension() != self.decoder.hidden() {
             return Err(TrainError::invalid("Hidden sizes do not match!"));
         }

@@ -1,6 +1,5 @@
 use candle_core::Tensor;
 use candle_core::backprop::GradStore;
-use st_encoder::Batch;
 
 use super::differentiable::{exactly, numbers, one_per_row, relu, row_cosines};
 use super::gradient_cache::{bound_backward, bound_forward, joined, ranges};
@@ -141,7 +140,8 @@ impl MegaBatchMarginLoss {
             let rows = range.len();
             let anchor = batch.model.embed(&anchors.slice(range.clone()), pass)?.sentences;
             let cosines = Similarity::Cosine.matrix(&anchor.detach(), &all)?;
-            let negatives = chosen(positives, &hardest(&numbers(&cosines)?, positives.len(), range.start))?;
+            let hardest = hardest(&numbers(&cosines)?, positives.len(), range.start);
+            let negatives = positives.choose(&hardest.iter().map(|&row| row as usize).collect::<Vec<_>>());
             let positive = batch.model.embed(&positives.slice(range), pass)?.sentences;
             let negative = batch.model.embed(&negatives, pass)?.sentences;
             let [anchor, positive, negative] = exactly(&THREE, &[anchor, positive, negative])?;
@@ -163,23 +163,6 @@ fn hardest(cosines: &[f64], columns: usize, offset: usize) -> Vec<u32> {
         super::batch_distances::best(values, f64::gt).unwrap_or_default().0
     });
     best.collect()
-}
-
-/// Some texts of a column, in this order.
-fn chosen(column: &Column, rows: &[u32]) -> Result<Column> {
-    let (mut batch, mut texts) = (Batch::with_capacity(rows.len(), 0), Vec::with_capacity(rows.len()));
-    for &row in rows {
-        let one = column.slice(row as usize..row as usize + 1);
-        match one.batch().type_ids() {
-            Some(types) => batch.push_with_types(one.batch().sequence(0), types).map_err(|error| {
-                TrainError::invalid(format!("a text's token ids and token types do not fit: {error}"))
-            })?,
-            None => batch.push(one.batch().sequence(0)),
-        }
-        texts.extend(one.texts().iter().cloned());
-    }
-    let chosen = Column::new(batch, texts)?.with_prompt_length(column.prompt_length());
-    Ok(chosen.with_task(column.task().map(str::to_owned)))
 }
 
 impl Described for MegaBatchMarginLoss {

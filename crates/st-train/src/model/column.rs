@@ -1,4 +1,4 @@
-//! [`Column`]: one text column of a batch, tokenised.
+//! [`Column`]: one column of a batch, as the model reads it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +7,8 @@ use st_encoder::Batch;
 
 use crate::error::{Result, TrainError};
 
-/// The texts of one column of a batch (all anchors, all positives …), with their token ids.
+/// The texts of one column of a batch (all anchors, all positives …), with their token ids; or the images, with their
+/// patches.
 ///
 /// ```
 /// use st_encoder::Batch;
@@ -24,7 +25,7 @@ use crate::error::{Result, TrainError};
 pub struct Column {
     batch: Batch,
     texts: Arc<[String]>,
-    /// The texts of `texts` that are this column's.
+    /// The texts of `texts` that are this column's; none of a column of images.
     range: Range<usize>,
     prompt_length: Option<usize>,
     task: Option<String>,
@@ -44,6 +45,28 @@ impl Column {
         Ok(Self { batch, range: 0..texts.len(), texts, prompt_length: None, task: None })
     }
 
+    /// A column of images, whose patches the batch holds ([`Batch::push_patches`]).
+    ///
+    /// ```
+    /// use st_encoder::Batch;
+    /// use st_train::model::Column;
+    ///
+    /// let mut batch = Batch::new();
+    /// batch.push_patches(&[0.5; 12], 3)?;
+    /// let column = Column::of_images(batch)?;
+    /// assert!(column.has_images() && column.len() == 1 && column.texts().is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the batch holds texts.
+    pub fn of_images(batch: Batch) -> Result<Self> {
+        if !batch.is_empty() && batch.patch_width().is_none() {
+            return Err(TrainError::invalid("a column of images was made of texts"));
+        }
+        Ok(Self { batch, range: 0..0, texts: Arc::new([]), prompt_length: None, task: None })
+    }
+
     /// Sets how many tokens at the start of every text belong to the prompt.
     #[must_use]
     pub fn with_prompt_length(mut self, length: Option<usize>) -> Self {
@@ -58,25 +81,31 @@ impl Column {
         self
     }
 
-    /// Number of texts.
+    /// Number of texts or images.
     #[must_use]
     pub fn len(&self) -> usize {
         self.batch.len()
     }
 
-    /// Whether there is no text.
+    /// Whether there is neither a text nor an image.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.batch.is_empty()
     }
 
-    /// The token ids, ragged.
+    /// Whether it is one of images.
+    #[must_use]
+    pub fn has_images(&self) -> bool {
+        self.batch.patch_width().is_some()
+    }
+
+    /// The token ids or the patches, ragged.
     #[must_use]
     pub fn batch(&self) -> &Batch {
         &self.batch
     }
 
-    /// The texts, prompt included.
+    /// The texts, prompt included; none for images.
     #[must_use]
     pub fn texts(&self) -> &[String] {
         &self.texts[self.range.clone()]
@@ -94,30 +123,60 @@ impl Column {
         self.task.as_deref()
     }
 
-    /// Some of the texts, as a column of their own. Indices past the end are left out.
+    /// Some of the texts or images, as a column of their own. Indices past the end are left out.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
         let end = range.end.min(self.len());
         let range = range.start.min(end)..end;
-        let mut batch = Batch::with_capacity(range.len(), 0);
-        for index in range.clone() {
-            let ids = self.batch.sequence(index);
-            let types = self.batch.type_ids().map(|types| {
-                let offsets = self.batch.offsets();
-                &types[offsets[index]..offsets[index + 1]]
-            });
-            // Ids and types of one sequence are equally many.
-            if types.is_none_or(|types| batch.push_with_types(ids, types).is_err()) {
+        let batch = self.sequences(range.clone());
+        let range = match self.range.len() {
+            0 => 0..0,
+            _ => self.range.start + range.start..self.range.start + range.end,
+        };
+        Self { batch, texts: Arc::clone(&self.texts), range, ..self.settings() }
+    }
+
+    /// The texts or images of these rows, in this order, as a column of their own. Rows past the end are left out.
+    ///
+    /// ```
+    /// use st_encoder::Batch;
+    /// use st_train::model::Column;
+    ///
+    /// let column = Column::new(Batch::from_sequences([&[1u32][..], &[2]]), ["a", "b"].map(String::from))?;
+    /// assert_eq!(column.choose(&[1, 0, 1]).texts(), ["b", "a", "b"]);
+    /// # Ok::<(), st_train::TrainError>(())
+    /// ```
+    #[must_use]
+    pub fn choose(&self, rows: &[usize]) -> Self {
+        let batch = self.sequences(rows.iter().copied().filter(|&row| row < self.len()));
+        let texts: Vec<String> = rows.iter().filter_map(|&row| self.texts().get(row).cloned()).collect();
+        Self { batch, range: 0..texts.len(), texts: texts.into(), ..self.settings() }
+    }
+
+    /// A column of nothing with the same prompt and task.
+    fn settings(&self) -> Self {
+        let (prompt_length, task) = (self.prompt_length, self.task.clone());
+        Self { batch: Batch::new(), texts: Arc::new([]), range: 0..0, prompt_length, task }
+    }
+
+    /// Some of the batch's sequences.
+    fn sequences(&self, rows: impl Iterator<Item = usize>) -> Batch {
+        let (from, mut batch) = (&self.batch, Batch::with_capacity(rows.size_hint().0, 0));
+        for row in rows {
+            let (ids, offsets) = (from.sequence(row), from.offsets());
+            let patches = from.patches(row..row + 1).zip(from.patch_width());
+            let types = from.type_ids().map(|types| &types[offsets[row]..offsets[row + 1]]);
+            // Ids and types of one sequence are equally many; patches were whole and finite before.
+            let refused = match (patches, types) {
+                (Some((numbers, width)), _) => batch.push_patches(numbers, width).is_err(),
+                (None, Some(types)) => batch.push_with_types(ids, types).is_err(),
+                (None, None) => true,
+            };
+            if refused {
                 batch.push(ids);
             }
         }
-        Self {
-            batch,
-            texts: Arc::clone(&self.texts),
-            range: self.range.start + range.start..self.range.start + range.end,
-            prompt_length: self.prompt_length,
-            task: self.task.clone(),
-        }
+        batch
     }
 }
 
@@ -137,6 +196,22 @@ mod tests {
         assert_eq!((slice.prompt_length(), slice.task()), (Some(2), Some("query")));
         assert_eq!(slice.slice(1..2).texts(), ["c"]);
         assert!(column.slice(5..7).is_empty());
+        assert_eq!(column.choose(&[2, 1]).batch().type_ids(), Some(&[0, 0, 1][..]));
         assert!(Column::new(Batch::new(), ["a".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn images_are_sliced_by_their_patches() {
+        let mut batch = Batch::new();
+        for image in 1..4u8 {
+            batch.push_patches(&vec![f32::from(image); 4 * usize::from(image)], 4).unwrap();
+        }
+        let column = Column::of_images(batch).unwrap().with_task(Some("document".into()));
+        let slice = column.slice(1..9);
+        assert_eq!((slice.len(), slice.has_images(), slice.task()), (2, true, Some("document")));
+        assert_eq!(slice.batch().patches(0..1), Some(&[2.0; 8][..]));
+        let chosen = slice.choose(&[1, 0, 7]);
+        assert_eq!((chosen.len(), chosen.batch().patches(0..1)), (2, Some(&[3.0; 12][..])));
+        assert!(Column::of_images(Batch::from_sequences([&[1u32][..]])).is_err());
     }
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use sentence_transformers::SentenceTransformer;
+use sentence_transformers::{Image, SentenceTransformer};
 
-use crate::error::Result;
+use crate::error::{Result, TrainError};
 
 use super::column::Column;
 use super::parameters::Parameters;
@@ -37,6 +37,15 @@ pub trait EmbeddingModel: Debug + Send + Sync {
     /// # Errors
     /// When the tokenizer fails, or a router has no route for the task.
     fn tokenize(&self, texts: &[String], prompt: Option<&str>, task: Option<&str>) -> Result<Column>;
+
+    /// Images as the model reads them: decoded, resized and cut into patches.
+    ///
+    /// # Errors
+    /// When the model reads texts only, as most do, or an image cannot be decoded.
+    fn read_images(&self, images: &[Image], task: Option<&str>) -> Result<Column> {
+        let _ = (images, task);
+        Err(TrainError::unsupported("the model reads texts, not images", "train a CLIP model on them"))
+    }
 
     /// The parameters.
     fn parameters(&self) -> &Parameters;
@@ -119,6 +128,8 @@ pub enum InputKind {
     WordEmbeddings,
     /// A bag of words.
     BoW,
+    /// An encoder of texts and one of images.
+    Clip,
     /// Other modules for other tasks.
     Router,
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
-use sentence_transformers::{EncodeOptions, NewWeights, Prompt, SentenceTransformer};
+use rayon::prelude::*;
+use sentence_transformers::{EncodeOptions, Image, NewWeights, Prompt, SentenceTransformer};
 use st_encoder::Batch;
 
 use crate::error::{Result, TrainError};
@@ -113,11 +114,12 @@ pub struct TrainableModel {
 }
 
 /// What input modules are called in the library, and what they are.
-const INPUTS: [(&str, InputKind); 5] = [
+const INPUTS: [(&str, InputKind); 6] = [
     ("Transformer", InputKind::Transformer),
     ("StaticEmbedding", InputKind::StaticEmbedding),
     ("WordEmbeddings", InputKind::WordEmbeddings),
     ("BoW", InputKind::BoW),
+    ("CLIPModel", InputKind::Clip),
     ("Router", InputKind::Router),
 ];
 
@@ -244,6 +246,24 @@ impl EmbeddingModel for TrainableModel {
             _ => None,
         };
         Ok(Column::new(batch, texts)?.with_prompt_length(length).with_task(task.map(str::to_owned)))
+    }
+
+    fn read_images(&self, images: &[Image], task: Option<&str>) -> Result<Column> {
+        let Some(reader) = self.library.pipeline().reader(task)?.images() else {
+            return Err(TrainError::unsupported("the model reads texts, not images", "train a CLIP model on them"));
+        };
+        let read = |image: &Image| {
+            let mut alone = Batch::new();
+            reader.read(image, &mut alone)?;
+            Ok(alone)
+        };
+        let mut batch = Batch::with_capacity(images.len(), images.len() * reader.rows());
+        for alone in images.par_iter().map(read).collect::<Result<Vec<_>>>()? {
+            if let Some((numbers, width)) = alone.patches(0..alone.len()).zip(alone.patch_width()) {
+                batch.push_patches(numbers, width)?;
+            }
+        }
+        Ok(Column::of_images(batch)?.with_task(task.map(str::to_owned)))
     }
 
     fn parameters(&self) -> &Parameters {

@@ -102,6 +102,11 @@ fn describe(model: &dyn EmbeddingModel, setup: &Setup, data: &Datasets) -> Resul
         if source.len().is_none() {
             facts.size = None;
         }
+        for (index, statistics) in facts.statistics.iter_mut().enumerate() {
+            if rows.first().is_some_and(|row| row[index].as_image().is_some()) {
+                (statistics.kind, statistics.details) = ("PIL.Image.Image".to_owned(), Vec::new());
+            }
+        }
         all.push(facts);
     }
     Ok(all)

@@ -31,7 +31,8 @@ pub(super) fn check(model: &dyn EmbeddingModel, setup: &Setup) -> Result<()> {
              'column_two': 'document', 'column_three': 'document'}.",
         ));
     }
-    if arguments.gradient_checkpointing && !matches!(model.input_kind(), InputKind::Transformer | InputKind::Router) {
+    let has_blocks = matches!(model.input_kind(), InputKind::Transformer | InputKind::Router | InputKind::Clip);
+    if arguments.gradient_checkpointing && !has_blocks {
         return Err(TrainError::option(
             "gradient_checkpointing",
             "is set, but the model has no transformer whose blocks could be computed again; leave it unset",

@@ -68,6 +68,8 @@ pub(super) struct DatasetConfig {
     pub(super) columns: Vec<String>,
     /// Rows to use at most.
     pub(super) rows: Option<usize>,
+    /// Columns of paths of images.
+    pub(super) image_columns: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -85,20 +87,24 @@ struct DatasetTable {
     #[serde(default)]
     columns: Vec<String>,
     rows: Option<usize>,
+    #[serde(default)]
+    image_columns: Vec<String>,
 }
 
 impl From<DatasetForm> for DatasetConfig {
     fn from(form: DatasetForm) -> Self {
         match form {
             DatasetForm::Path(path) => Self::of(path),
-            DatasetForm::Table(DatasetTable { path, name, columns, rows }) => Self { path, name, columns, rows },
+            DatasetForm::Table(DatasetTable { path, name, columns, rows, image_columns }) => {
+                Self { path, name, columns, rows, image_columns }
+            }
         }
     }
 }
 
 impl DatasetConfig {
     pub(super) fn of(path: PathBuf) -> Self {
-        Self { path, name: None, columns: Vec::new(), rows: None }
+        Self { path, name: None, columns: Vec::new(), rows: None, image_columns: Vec::new() }
     }
 }
 

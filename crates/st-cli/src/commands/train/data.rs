@@ -24,7 +24,7 @@ fn table(config: &DatasetConfig) -> Result<Table> {
     if !config.path.exists() {
         return Err(Failure::new(format!("there is no file {}", config.path.display())).with_hint("check the path"));
     }
-    let mut table = FileDataset::open(&config.path)?.read()?;
+    let mut table = FileDataset::open(&config.path)?.image_columns(&config.image_columns)?.read()?;
     if !config.columns.is_empty() {
         table = table.select_columns(&config.columns)?;
     }

@@ -25,8 +25,8 @@ pub(super) use run::run;
 #[derive(Debug, Args)]
 #[command(
     after_help = "What is trained, and how, is in a TOML or JSON file, in flags, or in both; flags win. The keys of \
-the file: model, output_dir, max_seq_length, train_dataset and eval_dataset (a path, a table of path, name, columns and \
-rows, or a list of these), loss (a name, a table of name and settings, or a table of these by data set), evaluators (as \
+the file: model, output_dir, max_seq_length, train_dataset and eval_dataset (a path, a table of path, name, columns, \
+image_columns and rows, or a list of these), loss (a name, a table of name and settings, or a table of these by data set), evaluators (as \
 `evaluate` takes tasks), evaluator_split, freeze (beginnings of parameter names), adapter (rank, alpha, dropout, target_modules and the other names of \
 PEFT's LoraConfig; path to go on with an adapter; name; merge), distillation (teacher, a model that makes the labels of \
 MSELoss, MarginMSELoss, DistillKLDivLoss, CosineSimilarityLoss, CoSENTLoss and AnglELoss; its similarity and truncate_dim; \
@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// File of data that the loss is measured on meanwhile; may be repeated
     #[arg(long, value_name = "FILE")]
     eval: Vec<PathBuf>,
+    /// Column of paths of images, PNG or JPEG, for a model that sees, such as CLIP; may be repeated
+    #[arg(long, value_name = "NAME")]
+    image_column: Vec<String>,
     /// Loss, by its name in the original
     #[arg(long, value_name = "NAME", value_parser = loss_names(), ignore_case = true, hide_possible_values = true)]
     loss: Option<String>,
@@ -146,6 +149,11 @@ impl Arguments {
         }
         if !self.eval.is_empty() {
             config.eval_dataset = files(&self.eval);
+        }
+        if !self.image_column.is_empty() {
+            for dataset in config.train_dataset.0.iter_mut().chain(&mut config.eval_dataset.0) {
+                dataset.image_columns.clone_from(&self.image_column);
+            }
         }
         if !self.evaluator.is_empty() {
             config.evaluators = Several(self.evaluator.clone());

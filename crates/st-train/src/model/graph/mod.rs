@@ -1,5 +1,6 @@
 //! The library's modules as graphs of differentiable operations, one row of [`GRAPH_MODULES`] per kind.
 
+mod clip;
 mod dense;
 mod module;
 mod pooling;
@@ -29,6 +30,7 @@ pub(super) struct GraphKind {
 /// Every kind of module that can be trained, in the order of the library's table.
 pub(super) const GRAPH_MODULES: &[GraphKind] = &[
     GraphKind { name: "Transformer", build: transformer::build },
+    GraphKind { name: "CLIPModel", build: clip::build },
     GraphKind { name: "StaticEmbedding", build: tables::static_embedding },
     GraphKind { name: "Pooling", build: pooling::build },
     GraphKind { name: "Normalize", build: sentences::normalize },

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use sentence_transformers::modules::{Module, Transformer};
-use st_candle::{DropoutRates, EncoderGraph, GraphPass};
+use st_candle::{DropoutRates, EncoderGraph, GraphOutput, GraphPass};
+use st_encoder::EncoderFiles;
 use st_encoder::architectures::Config;
 
 use crate::error::{Result, TrainError};
@@ -28,14 +29,57 @@ pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> R
             "load the model from a folder or the Hub",
         )
     })?;
-    let (architecture, spec, weights) = files.network()?;
-    let rates = DropoutRates::read(architecture, &Config::new(files.config(), &files.config_path())?)?;
-    let mut graph = EncoderGraph::new(architecture, spec, rates, &weights, &builder.device, builder.data_type)?;
+    let mut graph = network(files, builder)?;
     // An active adapter is trained in the place of the model's own weights.
     if let Some((name, adapter, trainable)) = transformer.trained_adapter()? {
         graph = graph.with_adapter(name, adapter, trainable)?;
     }
     let path = format!("{path}{MODEL}");
+    register(&graph, &path, builder)?;
+    Ok(Arc::new(TransformerGraph { path, graph }))
+}
+
+impl GraphModule for TransformerGraph {
+    fn forward(&self, flow: Flow, run: &mut Run<'_>) -> Result<Flow> {
+        let output = encode(&self.graph, &self.path, run)?;
+        Ok(Flow { tokens: Some(output.tokens), layers: output.layers, ..flow })
+    }
+}
+
+/// Runs an encoder whose parameters' names have the path before them, those that are frozen without derivatives.
+pub(super) fn encode(graph: &EncoderGraph, path: &str, run: &mut Run<'_>) -> Result<GraphOutput> {
+    let mut batch = std::borrow::Cow::Borrowed(run.column.batch());
+    if graph.spec().embeddings.token_types == 0 && batch.type_ids().is_some() {
+        batch.to_mut().clear_types();
+    }
+    let pass = GraphPass {
+        gradients: run.pass.gradients(),
+        layers: run.layers,
+        dropout: run.masks(),
+        checkpoint: run.checkpoint,
+    };
+    let trainable =
+        |name: &str| run.parameters.get(&format!("{path}{name}")).is_some_and(|parameter| parameter.is_trainable());
+    let frozen = graph.parameters().iter().any(|parameter| !trainable(parameter.name()));
+    Ok(if frozen && pass.gradients {
+        // The variables are shared; only what is tracked differs.
+        let mut graph = graph.clone();
+        graph.freeze(trainable);
+        graph.forward(&batch, &pass)?
+    } else {
+        graph.forward(&batch, &pass)?
+    })
+}
+
+/// The graph of an encoder.
+pub(super) fn network(files: &EncoderFiles, builder: &Builder) -> Result<EncoderGraph> {
+    let (architecture, spec, weights) = files.network()?;
+    let rates = DropoutRates::read(architecture, &Config::new(files.config(), &files.config_path())?)?;
+    Ok(EncoderGraph::new(architecture, spec, rates, &weights, &builder.device, builder.data_type)?)
+}
+
+/// Registers an encoder's parameters, the path before their names.
+pub(super) fn register(graph: &EncoderGraph, path: &str, builder: &mut Builder) -> Result<()> {
     for parameter in graph.parameters() {
         let name = format!("{path}{}", parameter.name());
         builder.parameters.push(name.clone(), parameter.variable().clone())?;
@@ -43,33 +87,5 @@ pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> R
             builder.parameters.set_trainable(false, |known| known == name);
         }
     }
-    Ok(Arc::new(TransformerGraph { path, graph }))
-}
-
-impl GraphModule for TransformerGraph {
-    fn forward(&self, flow: Flow, run: &mut Run<'_>) -> Result<Flow> {
-        let mut batch = std::borrow::Cow::Borrowed(run.column.batch());
-        if self.graph.spec().embeddings.token_types == 0 && batch.type_ids().is_some() {
-            batch.to_mut().clear_types();
-        }
-        let pass = GraphPass {
-            gradients: run.pass.gradients(),
-            layers: run.layers,
-            dropout: run.masks(),
-            checkpoint: run.checkpoint,
-        };
-        let trainable = |name: &str| {
-            run.parameters.get(&format!("{}{name}", self.path)).is_some_and(|parameter| parameter.is_trainable())
-        };
-        let frozen = self.graph.parameters().iter().any(|parameter| !trainable(parameter.name()));
-        let output = if frozen && pass.gradients {
-            // The variables are shared; only what is tracked differs.
-            let mut graph = self.graph.clone();
-            graph.freeze(trainable);
-            graph.forward(&batch, &pass)?
-        } else {
-            self.graph.forward(&batch, &pass)?
-        };
-        Ok(Flow { tokens: Some(output.tokens), layers: output.layers, ..flow })
-    }
+    Ok(())
 }
