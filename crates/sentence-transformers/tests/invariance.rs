@@ -62,6 +62,13 @@ fn bfloat16_is_bitwise_invariant() {
 }
 
 #[test]
+fn bfloat16_products_are_bitwise_invariant() {
+    for name in ["tiny-bert", "tiny-mpnet"] {
+        check(&tiny_model(name), WeightFormat::BF16Products);
+    }
+}
+
+#[test]
 fn float16_is_bitwise_invariant() {
     check(&tiny_model("tiny-mpnet"), WeightFormat::F16);
 }

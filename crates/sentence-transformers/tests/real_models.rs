@@ -166,9 +166,9 @@ fn the_sts_benchmark_gives_the_known_correlations() {
 
 #[test]
 fn real_models_are_bitwise_invariant() {
-    use sentence_transformers::WeightFormat::{BF16, F16, F32, Int8};
-    let cases = [("all-MiniLM-L6-v2", F32), ("all-MiniLM-L6-v2", BF16), ("all-MiniLM-L6-v2", F16)];
-    for (name, weights) in cases.into_iter().chain([("all-MiniLM-L6-v2", Int8), ("all-mpnet-base-v2", F32)]) {
+    use sentence_transformers::WeightFormat::{BF16, BF16Products, F16, F32, Int8};
+    let cases = [F32, BF16, BF16Products, F16, Int8].map(|weights| ("all-MiniLM-L6-v2", weights));
+    for (name, weights) in cases.into_iter().chain([("all-mpnet-base-v2", F32)]) {
         let Some(path) = real_model(name) else { return };
         let model = LoadOptions::new().weights(weights).load(path.to_str().unwrap()).unwrap();
         let texts: Vec<String> = real_texts().into_iter().step_by(4).collect();
@@ -185,12 +185,12 @@ fn real_models_are_bitwise_invariant() {
 
 #[test]
 fn narrower_weights_stay_close_to_float32() {
-    use sentence_transformers::WeightFormat::{BF16, F16, Int8};
+    use sentence_transformers::WeightFormat::{BF16, BF16Products, F16, Int8};
     let Some(path) = real_model("all-MiniLM-L6-v2") else { return };
     let path = path.to_str().unwrap();
     let texts = real_texts();
     let exact = SentenceTransformer::load(path).unwrap().encode(&texts).unwrap();
-    for (weights, bound) in [(F16, 0.99999), (BF16, 0.9998), (Int8, 0.996)] {
+    for (weights, bound) in [(F16, 0.99999), (BF16, 0.9998), (BF16Products, 0.9997), (Int8, 0.996)] {
         let rows = LoadOptions::new().weights(weights).load(path).unwrap().encode(&texts).unwrap();
         let cosines = SimilarityFunction::Cosine.similarity_pairwise(&exact, &rows).unwrap();
         let smallest = cosines.into_iter().fold(1.0, f32::min);

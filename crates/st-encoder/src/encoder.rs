@@ -190,21 +190,25 @@ pub enum WeightFormat {
     F16,
     /// bfloat16; products are still summed in 32 bits.
     BF16,
+    /// bfloat16, multiplied as such: the inputs of linear layers and of attention's products are rounded to bfloat16 too,
+    /// sums are in 32 bits, all else is 32-bit (what PyTorch's autocast does to products).
+    BF16Products,
     /// 8-bit integers per output channel, activations quantised per token.
     Int8,
 }
 
 impl WeightFormat {
     /// All formats with their names.
-    pub const ALL: [(&'static str, Self); 5] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("float32", Self::F32),
         ("auto", Self::Auto),
         ("float16", Self::F16),
         ("bfloat16", Self::BF16),
+        ("bfloat16-products", Self::BF16Products),
         ("int8", Self::Int8),
     ];
 
-    /// Its name, the one of PyTorch's data type.
+    /// Its name; where PyTorch has such a data type, PyTorch's.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         Self::ALL.iter().find(|(_, format)| *format == self).map_or("float32", |(name, _)| name)

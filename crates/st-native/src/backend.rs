@@ -83,6 +83,9 @@ impl Backend for NativeBackend {
         if format == WeightFormat::Int8 {
             encoder.quantise(set, &options.calibration, &Sample::of(files.folder()))?;
         }
+        if format == WeightFormat::BF16Products {
+            encoder.narrow_attention();
+        }
         Ok(Box::new(encoder))
     }
 }

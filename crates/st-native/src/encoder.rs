@@ -142,9 +142,7 @@ impl NativeEncoder {
             batches
         };
         let seen = self.observed(batches)?;
-        for block in self.network.blocks.iter_mut().filter(|block| block.attention.relative.is_none()) {
-            block.attention.kernel = self.kernels.attend_for_bytes();
-        }
+        self.narrow_attention();
         let kernels = self.kernels;
         let linears = Mutex::new(self.network.blocks.iter_mut().flat_map(Block::linears));
         let next = || linears.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -158,6 +156,13 @@ impl NativeEncoder {
         };
         on_every_core(&work);
         Ok(())
+    }
+
+    /// Lets attention multiply bfloat16 where the processor can.
+    pub(crate) fn narrow_attention(&mut self) {
+        for block in self.network.blocks.iter_mut().filter(|block| block.attention.relative.is_none()) {
+            block.attention.kernel = self.kernels.attend_narrowed();
+        }
     }
 
     /// What every linear layer sees of batches. Parts of them run on several threads, and what they saw is put together in

@@ -63,6 +63,25 @@ pub fn byte_peak(set: InstructionSet) -> f64 {
     (8 * TURNS * peak::SUMS * kernels.lanes) as f64 / (thread_time() - start).as_secs_f64()
 }
 
+/// Most operations per second on pairs of bfloat16: products of two with 32-bit sums in registers, counted as four. 0
+/// where the machine lacks the instructions.
+///
+/// ```
+/// use st_native::{InstructionSet, limits};
+///
+/// assert!(limits::pair_peak(InstructionSet::detect()) > 1e8);
+/// ```
+#[must_use]
+#[expect(unsafe_code, reason = "calls of kernels")]
+pub fn pair_peak(set: InstructionSet) -> f64 {
+    const TURNS: usize = 1 << 18;
+    let Some(kernels) = Kernels::of(set).map(Kernels::pairs) else { return 0.0 };
+    let start = thread_time();
+    // SAFETY: the machine has the instructions.
+    std::hint::black_box(unsafe { (kernels.peak)(TURNS) });
+    (4 * TURNS * peak::SUMS * kernels.lanes) as f64 / (thread_time() - start).as_secs_f64()
+}
+
 /// Operations per second of a product of `rows × inputs` with packed weights `outputs × inputs`, with an
 /// activation in its epilogue if there is one. 0 where the machine lacks the instructions.
 ///

@@ -69,6 +69,10 @@ impl Bytes {
 #[derive(Debug, Default)]
 pub(crate) struct Widened(pub(crate) Buffer<f32>);
 
+/// Rows in bfloat16.
+#[derive(Debug, Default)]
+pub(crate) struct Halves(pub(crate) Buffer<u16>);
+
 /// More memory than this is given back after the call that needed it.
 const KEPT: usize = 64 << 20;
 
@@ -111,6 +115,17 @@ impl Kept for Widened {
 
     fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
         thread_local! { static STORE: RefCell<Vec<Widened>> = const { RefCell::new(Vec::new()) } }
+        STORE.with(use_store)
+    }
+}
+
+impl Kept for Halves {
+    fn bytes(&self) -> usize {
+        self.0.bytes()
+    }
+
+    fn with_store<R>(use_store: impl FnOnce(&RefCell<Vec<Self>>) -> R) -> R {
+        thread_local! { static STORE: RefCell<Vec<Halves>> = const { RefCell::new(Vec::new()) } }
         STORE.with(use_store)
     }
 }

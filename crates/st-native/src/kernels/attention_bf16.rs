@@ -79,7 +79,7 @@ unsafe fn halves(numbers: __m512) -> __m256i {
 
 /// Lane by lane a pair of bfloat16.
 #[inline(always)]
-unsafe fn pairs(first: __m512, second: __m512) -> __m512i {
+pub(super) unsafe fn pairs(first: __m512, second: __m512) -> __m512i {
     // SAFETY: the caller's processor has the instructions.
     unsafe {
         let both = std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));

@@ -15,6 +15,11 @@ impl Vector for __m256 {
         load_bf16(from: *const u16) -> Self {
             _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))))
         }
+        load_pairs(from: *const u16) -> [Self; 2] {
+            let pairs = _mm256_loadu_si256(from.cast());
+            let second = _mm256_and_si256(pairs, _mm256_set1_epi32(!0xffff));
+            [_mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)), _mm256_castsi256_ps(second)]
+        }
         load_f16(from: *const u16) -> Self { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
         store(self, to: *mut f32) -> () { _mm256_storeu_ps(to, self) }
         add(self, other: Self) -> Self { _mm256_add_ps(self, other) }

@@ -15,6 +15,11 @@ impl Vector for __m512 {
         load_bf16(from: *const u16) -> Self {
             _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()))))
         }
+        load_pairs(from: *const u16) -> [Self; 2] {
+            let pairs = _mm512_loadu_si512(from.cast());
+            let second = _mm512_and_si512(pairs, _mm512_set1_epi32(!0xffff));
+            [_mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)), _mm512_castsi512_ps(second)]
+        }
         load_f16(from: *const u16) -> Self { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) }
         store(self, to: *mut f32) -> () { _mm512_storeu_ps(to, self) }
         add(self, other: Self) -> Self { _mm512_add_ps(self, other) }

@@ -21,6 +21,7 @@ mod exponential;
 pub(crate) mod integer;
 pub(crate) mod norm;
 pub(crate) mod observe;
+pub(crate) mod pairs;
 pub(crate) mod peak;
 mod portable;
 pub(crate) mod quantise;
@@ -106,10 +107,36 @@ impl Kernels {
         }
     }
 
-    /// The fastest attention for networks whose weights are bytes.
-    pub(crate) fn attend_for_bytes(&self) -> attention::AttentionKernel {
+    /// The fastest way to multiply bfloat16.
+    pub(crate) fn pairs(&self) -> &'static pairs::PairKernels {
         #[cfg(target_arch = "x86_64")]
-        if self.lanes == avx512::KERNELS.lanes && std::arch::is_x86_feature_detected!("avx512bf16") {
+        if self.multiplies_pairs() {
+            return &pairs::x86::DOT512;
+        }
+        self.widened_pairs()
+    }
+
+    /// Products of bfloat16 by means of what every processor of this set has.
+    pub(crate) fn widened_pairs(&self) -> &'static pairs::PairKernels {
+        #[cfg(target_arch = "x86_64")]
+        if std::ptr::eq(self, &avx512::KERNELS) {
+            return &pairs::x86::WIDENED512;
+        } else if std::ptr::eq(self, &avx2::KERNELS) {
+            return &pairs::x86::WIDENED256;
+        }
+        &pairs::PORTABLE
+    }
+
+    /// Whether the processor multiplies pairs of bfloat16, and this table may use it.
+    #[cfg(target_arch = "x86_64")]
+    fn multiplies_pairs(&self) -> bool {
+        std::ptr::eq(self, &avx512::KERNELS) && std::arch::is_x86_feature_detected!("avx512bf16")
+    }
+
+    /// The fastest attention for networks that multiply bytes or bfloat16.
+    pub(crate) fn attend_narrowed(&self) -> attention::AttentionKernel {
+        #[cfg(target_arch = "x86_64")]
+        if self.multiplies_pairs() {
             return attention_bf16::attend;
         }
         self.attend

@@ -51,6 +51,12 @@ impl Vector for Lanes {
         Self(unsafe { from.cast::<[u16; 8]>().read_unaligned() }.map(|bits| f32::from_bits(u32::from(bits) << 16)))
     }
     #[inline(always)]
+    unsafe fn load_pairs(from: *const u16) -> [Self; 2] {
+        // SAFETY: the caller has 16 readable numbers.
+        let pairs = unsafe { from.cast::<[[u16; 2]; 8]>().read_unaligned() };
+        [0, 1].map(|place| Self(pairs.map(|pair| f32::from_bits(u32::from(pair[place]) << 16))))
+    }
+    #[inline(always)]
     unsafe fn load_f16(from: *const u16) -> Self {
         // SAFETY: the caller has 8 readable numbers.
         Self(unsafe { from.cast::<[u16; 8]>().read_unaligned() }.map(|bits| half::f16::from_bits(bits).to_f32()))

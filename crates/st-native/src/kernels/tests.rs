@@ -10,10 +10,11 @@ use crate::InstructionSet;
 use crate::calibration::observe;
 use crate::layers::linear::{Epilogue, Linear, Source};
 use crate::layers::norm::Norm;
-use crate::layers::packing::Axis;
+use crate::layers::packing::{Axis, Part, pack};
+use crate::layers::pairs::Pairs;
 use crate::layers::{Run, padded};
 use crate::memory::Buffer;
-use crate::split::Split;
+use crate::split::{Shared, Split};
 
 fn sets() -> impl Iterator<Item = (InstructionSet, &'static Kernels)> {
     InstructionSet::ALL.into_iter().filter_map(|(_, set)| Some((set, Kernels::of(set)?)))
@@ -131,6 +132,47 @@ proptest! {
     }
 
     #[test]
+    fn products_of_bfloat16_are_those_of_plain_loops(
+        rows in 1usize..40, inputs in 1usize..100, outputs in 1usize..130, seed in any::<u64>(),
+    ) {
+        let (weight, bias) = (numbers(inputs * outputs, seed, 0.5), numbers(outputs, seed + 1, 1.0));
+        let input = padded_rows(&numbers(rows * inputs, seed + 2, 1.0), inputs);
+        let (depth, width) = (padded(inputs), padded(outputs));
+        let wide_bias = padded_rows(&bias, outputs);
+        let rounded = |number: f32| f64::from(half::bf16::from_f32(number).to_f32());
+        for (set, kernels) in sets() {
+            let part = Part { weight: &weight, outputs: Axis::whole(outputs) };
+            let packed = pack(kernels, &[part], Axis::whole(inputs));
+            // The processor's own instruction, where there is one, and its twin.
+            for pairs in [kernels.pairs(), kernels.widened_pairs()] {
+                prop_assert_eq!(pairs.panel(), kernels.panel());
+                let layer = Pairs::new(pairs, &packed, width, depth);
+                let apply = |rows: std::ops::Range<usize>| {
+                    let mut output = Buffer::zeroed(rows.len() * width);
+                    let (all, shared) = (width.div_ceil(pairs.panel()), Shared::new(&mut output));
+                    let from = &input[rows.start * depth..];
+                    // SAFETY: rows and columns are there, and nobody else uses them.
+                    unsafe {
+                        let bias = &wide_bias;
+                        layer.part(kernels, bias, 0..rows.len(), 0..all, from, depth, shared, width, Epilogue::Store);
+                    }
+                    output
+                };
+                let output = apply(0..rows);
+                for row in 0..rows {
+                    prop_assert_eq!(&*apply(row..row + 1), &output[row * width..(row + 1) * width]);
+                    for column in 0..outputs {
+                        let product = |k: usize| rounded(weight[column * inputs + k]) * rounded(input[row * depth + k]);
+                        let expected = (0..inputs).map(product).sum::<f64>() + f64::from(bias[column]);
+                        let found = output[row * width + column];
+                        prop_assert!(close(f64::from(found), expected, 2e-6 * inputs as f64), "{set}: {found} {expected}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn norms_are_those_of_plain_loops(rows in 1usize..6, width in 1usize..120, seed in any::<u64>(), layer in any::<bool>()) {
         let kind = if layer { NormKind::Layer } else { NormKind::RootMeanSquare };
         let spec = NormSpec { kind, epsilon: 1e-5, bias: true, unit_offset: false };
@@ -177,7 +219,7 @@ proptest! {
             AttentionMask::CausalWindow { reach } => key <= query && query - key <= reach,
         };
         let kernels = sets().flat_map(|(set, kernels)| {
-            [(set, kernels.attend, 1e-5), (set, kernels.attend_for_bytes(), 0.02)]
+            [(set, kernels.attend, 1e-5), (set, kernels.attend_narrowed(), 0.02)]
         });
         for (set, kernel, tolerance) in kernels {
             let mut output = vec![0.0f32; tokens * group * head];

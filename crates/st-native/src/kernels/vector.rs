@@ -15,6 +15,8 @@ pub(crate) trait Vector: Copy {
     unsafe fn splat(number: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
     unsafe fn load_bf16(from: *const u16) -> Self;
+    /// Pairs of bfloat16, one per lane: the first numbers of all, and the second.
+    unsafe fn load_pairs(from: *const u16) -> [Self; 2];
     unsafe fn load_f16(from: *const u16) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;

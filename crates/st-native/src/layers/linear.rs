@@ -10,6 +10,7 @@ use super::Run;
 pub(crate) use super::epilogue::Epilogue;
 use super::integer::Integer;
 use super::packing::{Axis, Part, pack, place, unpack};
+use super::pairs::Pairs;
 use crate::InstructionSet;
 use crate::calibration::{Observations, note};
 use crate::kernels::tile::{Finish, TileCall, TileKernel};
@@ -33,6 +34,7 @@ enum Panels {
     F32(Buffer<f32>),
     Bf16(Buffer<u16>),
     F16(Buffer<u16>),
+    Pairs(Pairs),
     Int8(Integer),
 }
 
@@ -68,12 +70,14 @@ impl Linear {
             }
             start = end;
         }
+        let depth = inputs.padded();
         let panels = match format {
             WeightFormat::BF16 => Panels::Bf16(halved(&packed, |x| bf16::from_f32(x).to_bits())),
             WeightFormat::F16 => Panels::F16(halved(&packed, |x| f16::from_f32(x).to_bits())),
+            WeightFormat::BF16Products => Panels::Pairs(Pairs::new(kernels.pairs(), &packed, width, depth)),
             _ => Panels::F32(packed),
         };
-        Self { depth: inputs.padded(), width, panels, bias }
+        Self { depth, width, panels, bias }
     }
 
     /// Numbers of an output row, padding included.
@@ -184,6 +188,13 @@ impl Linear {
             Panels::F32(numbers) => (kernels.tiles_f32, 4, numbers.as_ptr().cast::<u8>()),
             Panels::Bf16(numbers) => (kernels.tiles_bf16, 2, numbers.as_ptr().cast()),
             Panels::F16(numbers) => (kernels.tiles_f16, 2, numbers.as_ptr().cast()),
+            Panels::Pairs(pairs) => {
+                let bias = &self.bias;
+                // SAFETY: the caller's promise.
+                return unsafe {
+                    pairs.part(kernels, bias, rows, panels, input, input_stride, output, output_stride, epilogue)
+                };
+            }
             Panels::Int8(integer) => {
                 // SAFETY: the caller's promise.
                 return unsafe {

@@ -10,6 +10,7 @@ pub(crate) mod integer;
 pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod packing;
+pub(crate) mod pairs;
 pub(crate) mod relative;
 pub(crate) mod rotary;
 

@@ -93,7 +93,7 @@ macro_rules! training_kernels {
     };
     (@outer $vector:ty, $rows:literal, $vectors:literal, #[$feature:meta]) => {{
         #[$feature]
-        unsafe fn outer(call: &outer::OuterCall) {
+        unsafe fn outer(call: &outer::OuterCall<f32>) {
             // SAFETY: the caller's promise is the kernel's.
             unsafe { outer::outer::<$vector, $rows, $vectors>(call) }
         }

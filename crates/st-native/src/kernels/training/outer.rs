@@ -6,15 +6,15 @@ use super::unrolled;
 
 /// What one tile works on.
 #[derive(Debug)]
-pub(crate) struct OuterCall {
-    /// Terms of every sum.
+pub(crate) struct OuterCall<N> {
+    /// Terms of every sum (of pairs: pairs of terms).
     pub(crate) depth: usize,
-    /// For each term the numbers of the tile's rows.
-    pub(crate) left: *const f32,
-    /// Numbers from one term's rows to the next's.
+    /// For each term the numbers (or pairs) of the tile's rows.
+    pub(crate) left: *const N,
+    /// Numbers (or pairs) from one term's rows to the next's.
     pub(crate) left_stride: usize,
     /// For each term the numbers of the tile's columns, without gaps.
-    pub(crate) panel: *const f32,
+    pub(crate) panel: *const N,
     /// First output row.
     pub(crate) output: *mut f32,
     /// Numbers from one output row to the next.
@@ -28,19 +28,27 @@ pub(crate) struct OuterCall {
 /// # Safety
 /// The pointers of the call must be valid for the rows and columns of the kernel, and no other thread may use that part
 /// of the output.
-pub(crate) type OuterKernel = unsafe fn(&OuterCall);
+pub(crate) type OuterKernel = unsafe fn(&OuterCall<f32>);
 
-#[inline(always)]
-pub(super) unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(call: &OuterCall) {
-    // SAFETY: the caller's promise; see `OuterKernel`.
-    unsafe {
-        if call.add {
-            for row in 0..ROWS {
-                for line in (0..VECTORS * V::LANES).step_by(16) {
-                    prefetch(call.output.wrapping_add(row * call.output_stride + line));
+impl<N> OuterCall<N> {
+    /// Asks for the tile that sums are added to.
+    #[inline(always)]
+    pub(in crate::kernels) fn prefetch_output(&self, rows: usize, columns: usize) {
+        if self.add {
+            for row in 0..rows {
+                for line in (0..columns).step_by(16) {
+                    prefetch(self.output.wrapping_add(row * self.output_stride + line));
                 }
             }
         }
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn outer<V: Vector, const ROWS: usize, const VECTORS: usize>(call: &OuterCall<f32>) {
+    // SAFETY: the caller's promise; see `OuterKernel`.
+    unsafe {
+        call.prefetch_output(ROWS, VECTORS * V::LANES);
         let mut sums = [[V::splat(0.0); VECTORS]; ROWS];
         let (mut left, mut panel) = (call.left, call.panel);
         for _ in 0..call.depth {
