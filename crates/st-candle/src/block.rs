@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 use st_encoder::{AttentionPosition, EncoderError, LayerSlot, NormPlacement, NormSpec, Part, Slot};
 
+use crate::compute::autocast;
 use crate::error::{failed, unsupported};
 use crate::network::{Context, DropoutPlace, Network, at};
 use crate::ops;
@@ -10,6 +11,10 @@ use crate::ops;
 impl Network {
     /// Runs block `layer` over `[n, hidden]`.
     pub(crate) fn block(&self, layer: usize, x: &Tensor, context: &Context) -> Result<Tensor, EncoderError> {
+        autocast(context.autocast, || self.with_convolution(layer, x, context))
+    }
+
+    fn with_convolution(&self, layer: usize, x: &Tensor, context: &Context) -> Result<Tensor, EncoderError> {
         let y = self.without_convolution(layer, x, context)?;
         let Some(spec) = &self.spec.layers[layer].convolution else { return Ok(y) };
         let tensor = |part| self.parameters.tensor(at(layer, LayerSlot::Convolution)(part), context.gradients);

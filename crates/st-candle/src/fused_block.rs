@@ -38,6 +38,7 @@ type Table = Arc<Mutex<Vec<Option<Vec<f32>>>>>;
 
 /// One block of one pass.
 struct FusedBlock {
+    compute: &'static Compute,
     attention: Attention,
     activation: Activation,
     linears: Vec<Linear>,
@@ -105,6 +106,7 @@ impl Network {
             _ => Positions::None,
         };
         let block = FusedBlock {
+            compute: compute(),
             attention: description(shape),
             activation: spec.feed_forward.activation,
             linears,
@@ -217,7 +219,7 @@ impl FusedBlock {
 
     fn forward(&self, x: &[f32], output: &mut [f32]) -> candle_core::Result<BlockTape> {
         self.with_block(|block, bias, dropout| {
-            Ok(compute().block(block, self.sequences.offsets(), bias, dropout, x, output))
+            Ok(self.compute.block(block, self.sequences.offsets(), bias, dropout, x, output))
         })
     }
 
@@ -225,7 +227,7 @@ impl FusedBlock {
         let kept = self.tape.lock().unwrap_or_else(PoisonError::into_inner).take();
         let tape = match kept {
             Some(tape) => tape,
-            None => self.forward(x, &mut compute().numbers(x.len()))?,
+            None => self.forward(x, &mut self.compute.numbers(x.len()))?,
         };
         let begin = |tensor: &Tensor| {
             tensor.track_op().then(|| gathering::begin(tensor).unwrap_or_else(|| Compute::zeros(tensor.elem_count())))
@@ -254,7 +256,7 @@ impl FusedBlock {
                 feed_forward_norm,
                 bias: of_bias.as_deref_mut(),
             };
-            compute().block_gradient(block, self.sequences.offsets(), bias, dropout, x, tape, gradient, gradients);
+            self.compute.block_gradient(block, self.sequences.offsets(), bias, dropout, x, tape, gradient, gradients);
             if let (Some(of_table), Some(of_bias), Positions::Table { rows, .. }) = (of_table, of_bias, &self.positions)
             {
                 let heads = self.attention.heads;

@@ -60,19 +60,23 @@ pub struct GraphPass {
     /// Whether a block's intermediate results are computed again in the backward pass instead of being kept: memory for
     /// about a third more time. The numbers are the same.
     pub checkpoint: bool,
+    /// Whether the blocks' linear layers multiply bfloat16, forward and backward, as the original's do under
+    /// `torch.autocast`: inputs, weights and gradients are rounded before they are multiplied, sums are in 32 bits; attention,
+    /// norms and activations stay in 32 bits. Only of 32-bit floats on a processor; elsewhere nothing changes.
+    pub autocast: bool,
 }
 
 impl GraphPass {
     /// With derivatives, and without dropout until its masks are given.
     #[must_use]
     pub const fn training() -> Self {
-        Self { gradients: true, layers: false, dropout: None, checkpoint: false }
+        Self { gradients: true, layers: false, dropout: None, checkpoint: false, autocast: false }
     }
 
     /// Without derivatives.
     #[must_use]
     pub const fn inference() -> Self {
-        Self { gradients: false, layers: false, dropout: None, checkpoint: false }
+        Self { gradients: false, layers: false, dropout: None, checkpoint: false, autocast: false }
     }
 }
 
@@ -338,7 +342,7 @@ impl EncoderGraph {
             let layers = pass.layers.then(|| vec![tokens.clone(); spec.layers.len() + 1]);
             return Ok(GraphOutput { tokens, layers, offsets });
         }
-        let context = Arc::new(Context::new(network, batch, pass.dropout, pass.gradients)?);
+        let context = Arc::new(Context::new(network, batch, pass.dropout, pass.gradients, pass.autocast)?);
         let mut tokens = network.embed(batch, &context)?;
         let mut layers = pass.layers.then(|| Vec::with_capacity(spec.layers.len() + 1));
         for layer in 0..spec.layers.len() {

@@ -38,6 +38,8 @@ pub(crate) struct Context {
     dropout: Option<DropoutPass>,
     /// Whether parameters carry derivatives.
     pub(crate) gradients: bool,
+    /// Whether blocks multiply bfloat16.
+    pub(crate) autocast: bool,
 }
 
 /// A linear layer's numbers.
@@ -67,6 +69,7 @@ impl Context {
         batch: &Batch,
         dropout: Option<DropoutPass>,
         gradients: bool,
+        autocast: bool,
     ) -> Result<Self, EncoderError> {
         let sequences = Arc::new(Sequences::new(batch.offsets(), &network.device).map_err(failed)?);
         let layers = &network.spec.layers;
@@ -75,6 +78,7 @@ impl Context {
             rotations: Vec::with_capacity(layers.len()),
             dropout,
             gradients,
+            autocast,
         };
         for (index, layer) in layers.iter().enumerate() {
             let earlier = layers[..index].iter();

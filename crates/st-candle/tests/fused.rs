@@ -71,6 +71,36 @@ fn networks_have_the_gradients_of_composed_operations() {
     }
 }
 
+/// In mixed precision every architecture gives nearly the same, and the same again in the backward pass.
+#[test]
+fn mixed_precision_is_near_and_repeats() {
+    for model in described::all() {
+        let [_, graph] = graphs(&model);
+        let pass = GraphPass { autocast: true, ..GraphPass::training() };
+        let tokens = |pass: &GraphPass| graph.forward(&batch(&graph), pass).unwrap().tokens;
+        let (exact, rounded) = (tokens(&GraphPass::inference()), tokens(&GraphPass { gradients: false, ..pass }));
+        let off = difference(&rounded, &exact);
+        assert!(off > 1e-6 && off < 0.05, "{}: off by {off:e}", model.name);
+        let exact = st_candle::backward(&loss(&graph, &GraphPass::training())).unwrap();
+        let rounded = st_candle::backward(&loss(&graph, &pass)).unwrap();
+        let again = st_candle::backward(&loss(&graph, &GraphPass { checkpoint: true, ..pass })).unwrap();
+        let all = |of: &dyn Fn(&Tensor, &Tensor) -> f64, left: &GradStore, right: &GradStore| {
+            let of = |parameter: &st_candle::Parameter| {
+                let [left, right] = [left, right].map(|all| all.get(parameter.tensor()).unwrap());
+                of(left, right)
+            };
+            graph.parameters().iter().map(of).fold(0.0, f64::max)
+        };
+        let size = |tensor: &Tensor| tensor.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let apart = |left: &Tensor, right: &Tensor| f64::from(size(&(left - right).unwrap()));
+        let largest = all(&|exact, _| f64::from(size(exact)), &exact, &exact);
+        let off = all(&apart, &rounded, &exact) / largest;
+        assert!(off > 1e-5 && off < 0.2, "{}: gradients off by {off:e}", model.name);
+        let again = all(&apart, &again, &rounded) / largest;
+        assert!(again < 1e-6, "{}: computed again, gradients are off by {again:e}", model.name);
+    }
+}
+
 /// A graph that is walked twice gives the same twice, and two columns' gradients add up.
 #[test]
 fn graphs_can_be_walked_again_and_parameters_used_twice() {

@@ -1,7 +1,8 @@
 //! How near the kernels of a training step come to what the machine allows.
 //!
 //! `cargo run --release -p st-native --example training_speed [INSTRUCTIONS…]` prints, for the shapes of MiniLM over 4096
-//! tokens, the rate of products beside the peak of multiply-adds, and the time of everything else. All figures are per
+//! tokens, the rate of products (of 32-bit floats, then of bfloat16) beside the peak of multiply-adds, and the time of everything
+//! else. All figures are per
 //! second of one thread's processor time; each is the best of several rounds.
 
 use st_encoder::{Activation, AttentionMask, NormKind};
@@ -38,6 +39,8 @@ fn main() {
         let peak = (0..ROUNDS).map(|_| multiply_add_peak(set)).fold(0.0, f64::max);
         println!("{set}: peak {:.1} GFLOP/s", peak / 1e9);
         products(&compute, peak);
+        println!("  bfloat16:");
+        products(&compute.clone().with_bf16_products(), peak);
         rows(&compute);
         for length in [64, 128] {
             attention(&compute, length);

@@ -6,7 +6,7 @@ use st_native::training::{Compute, Matrix, Weight};
 use super::fused::{Numbers, compute, gradient, slice, tensor};
 
 /// `x·Wᵀ + b`.
-struct Linear;
+struct Linear(&'static Compute);
 
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
@@ -16,13 +16,14 @@ pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
         bail!("linear: inputs {:?}, weight {:?}, bias {:?}", x.shape(), weight.shape(), bias.map(Tensor::shape));
     }
     match bias {
-        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear),
-        None => x.apply_op2(&weight, Linear),
+        Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear(compute())),
+        None => x.apply_op2(&weight, Linear(compute())),
     }
 }
 
 impl Linear {
     fn forward(
+        &self,
         x: (&CpuStorage, &Layout),
         weight: (&CpuStorage, &Layout),
         bias: Option<&[f32]>,
@@ -30,11 +31,12 @@ impl Linear {
         let ((rows, inputs), (outputs, _)) = (x.1.shape().dims2()?, weight.1.shape().dims2()?);
         let mut output = Compute::zeros(rows * outputs);
         let weight = Weight { numbers: slice(weight.0, weight.1)?, bias, outputs };
-        compute().linear(slice(x.0, x.1)?, inputs, &[weight], &mut output);
+        self.0.linear(slice(x.0, x.1)?, inputs, &[weight], &mut output);
         Ok((CpuStorage::F32(output), (rows, outputs).into()))
     }
 
     fn backward(
+        &self,
         x: &Tensor,
         weight: &Tensor,
         bias: Option<&Tensor>,
@@ -48,7 +50,7 @@ impl Linear {
             let mut of_x = Compute::zeros(x.elem_count());
             let weights = Numbers::of(weight);
             let weight = Weight { numbers: weights.slice()?, bias: None, outputs };
-            compute().linear_input_gradient(numbers, inputs, &[weight], &mut of_x, false);
+            self.0.linear_input_gradient(numbers, inputs, &[weight], &mut of_x, false);
             Some(tensor(of_x, x.shape())?)
         } else {
             None
@@ -56,7 +58,7 @@ impl Linear {
         let of_weight = |to: &mut [f32], bias: Option<&mut [f32]>| {
             let x = Numbers::of(x);
             let (gradient, input) = (Matrix::new(numbers, outputs), Matrix::new(x.slice()?, inputs));
-            compute().linear_weight_gradient(gradient, input, to, bias, true);
+            self.0.linear_weight_gradient(gradient, input, to, bias, true);
             Ok(())
         };
         let Some(bias) = bias.filter(|bias| bias.track_op()) else {
@@ -67,7 +69,7 @@ impl Linear {
             if weight.track_op() {
                 weight_gradient = gradient(weight, |to| of_weight(to, Some(bias_gradient)))?;
             } else {
-                compute().add_column_sums(Matrix::new(numbers, outputs), bias_gradient);
+                self.0.add_column_sums(Matrix::new(numbers, outputs), bias_gradient);
             }
             Ok(())
         })?;
@@ -81,7 +83,7 @@ impl CustomOp2 for Linear {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, l1: &Layout, weight: &CpuStorage, l2: &Layout) -> Result<(CpuStorage, Shape)> {
-        Self::forward((x, l1), (weight, l2), None)
+        self.forward((x, l1), (weight, l2), None)
     }
 
     fn bwd(
@@ -91,7 +93,7 @@ impl CustomOp2 for Linear {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, _] = Self::backward(x, weight, None, gradient)?;
+        let [of_x, of_weight, _] = self.backward(x, weight, None, gradient)?;
         Ok((of_x, of_weight))
     }
 }
@@ -110,7 +112,7 @@ impl CustomOp3 for Linear {
         bias: &CpuStorage,
         l3: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        Self::forward((x, l1), (weight, l2), Some(slice(bias, l3)?))
+        self.forward((x, l1), (weight, l2), Some(slice(bias, l3)?))
     }
 
     fn bwd(
@@ -121,7 +123,7 @@ impl CustomOp3 for Linear {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [of_x, of_weight, of_bias] = Self::backward(x, weight, Some(bias), gradient)?;
+        let [of_x, of_weight, of_bias] = self.backward(x, weight, Some(bias), gradient)?;
         Ok((of_x, of_weight, of_bias))
     }
 }

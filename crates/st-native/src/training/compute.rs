@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::pool::{Pool, Pooled};
 use crate::InstructionSet;
 use crate::kernels::Kernels;
+use crate::kernels::pairs::PairKernels;
 use crate::kernels::training::TrainingKernels;
 
 /// Where operations run: an instruction set's kernels, a number of threads (of the current rayon pool), and memory that is
@@ -27,6 +28,8 @@ pub struct Compute {
     pub(super) kernels: &'static Kernels,
     pub(super) training: &'static TrainingKernels,
     pub(super) threads: usize,
+    /// Products of bfloat16 instead of 32-bit floats.
+    pub(super) pairs: Option<&'static PairKernels>,
     pool: Arc<Pool>,
 }
 
@@ -43,6 +46,7 @@ impl Compute {
             kernels: Kernels::portable(),
             training: TrainingKernels::portable(),
             threads,
+            pairs: None,
             pool: Arc::default(),
         })
     }
@@ -55,8 +59,28 @@ impl Compute {
             kernels: Kernels::of(set)?,
             training: TrainingKernels::of(set)?,
             threads: threads.max(1),
+            pairs: None,
             pool: Arc::default(),
         })
+    }
+
+    /// The same, with inputs, weights and gradients of linear layers rounded to bfloat16 before they are multiplied; sums are
+    /// in 32 bits, and so is all else: attention, norms, activations. Twice as fast where the processor multiplies bfloat16,
+    /// slower where it does not.
+    ///
+    /// ```
+    /// use st_native::training::{Compute, Weight};
+    ///
+    /// let small = 2.0_f32.powi(-12);
+    /// let weights = [Weight { numbers: &[1.0, small], bias: None, outputs: 1 }];
+    /// let mut output = [0.0; 1];
+    /// Compute::detect().with_bf16_products().linear(&[1.0 + small, 1.0], 2, &weights, &mut output);
+    /// assert_eq!(output, [1.0 + small]); // the first input was rounded to 1; the sum of products was not rounded
+    /// ```
+    #[must_use]
+    pub fn with_bf16_products(mut self) -> Self {
+        self.pairs = Some(self.kernels.pairs());
+        self
     }
 
     /// The instruction set.

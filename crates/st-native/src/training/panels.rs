@@ -7,11 +7,13 @@ use super::compute::Compute;
 use super::linear::Weight;
 use super::pool::Pooled;
 use crate::kernels::STEP;
+use crate::kernels::pairs::{PairKernels, PairTileCall};
 use crate::kernels::tile::{Finish, TileCall};
 use crate::split::Shared;
 
 /// A matrix `[depth, width]` in panels of columns, both padded with zeros to a multiple of [`STEP`], and a bias.
 pub(super) struct Panels {
+    /// Or pairs of bfloat16, where [`Compute`] multiplies those.
     numbers: Pooled,
     bias: Pooled,
     /// Without padding.
@@ -96,14 +98,29 @@ impl Compute {
     /// Fills panels: `fill` gets a panel's first column, its columns and its place.
     fn panels(&self, depth: usize, width: usize, fill: impl Fn(usize, usize, &mut [f32]) + Sync) -> Pooled {
         let (panel, width) = (self.kernels.panel(), width.next_multiple_of(STEP));
-        let mut numbers = self.numbers(depth * width);
+        let Some(pairs) = self.pairs else {
+            let mut numbers = self.numbers(depth * width);
+            let shared = Shared::new(&mut numbers);
+            self.over(width.div_ceil(panel), 1, &|panels| {
+                for column in panels.map(|index| index * panel) {
+                    let columns = panel.min(width - column);
+                    // SAFETY: panels do not overlap.
+                    let place = unsafe { shared.part(column * depth..(column + columns) * depth) };
+                    fill(column, columns, place);
+                }
+            });
+            return numbers;
+        };
+        let mut numbers = self.numbers(depth * width / 2);
         let shared = Shared::new(&mut numbers);
         self.over(width.div_ceil(panel), 1, &|panels| {
+            let mut wide = self.numbers(panel * depth);
             for column in panels.map(|index| index * panel) {
                 let columns = panel.min(width - column);
-                // SAFETY: panels do not overlap.
-                let place = unsafe { shared.part(column * depth..(column + columns) * depth) };
-                fill(column, columns, place);
+                fill(column, columns, &mut wide[..columns * depth]);
+                // SAFETY: panels do not overlap, and a pair takes the place of a number.
+                let place = unsafe { shared.part(column * depth / 2..(column + columns) * depth / 2) };
+                join_rows(pairs, &wide[..columns * depth], columns, place);
             }
         });
         numbers
@@ -181,6 +198,10 @@ impl Compute {
         output_stride: usize,
         finish: Finish,
     ) {
+        if let Some(pairs) = self.pairs {
+            // SAFETY: the caller's promise.
+            return unsafe { self.pair_tiles(pairs, panels, rows, input, input_stride, output, output_stride, finish) };
+        }
         let kernels = self.kernels;
         let (depth, width) = (panels.depth.next_multiple_of(STEP), panels.width.next_multiple_of(STEP));
         let count = rows.len().div_ceil(kernels.rows());
@@ -209,5 +230,67 @@ impl Compute {
                 row += height;
             }
         }
+    }
+
+    /// As [`Self::tiles`], of pairs.
+    ///
+    /// # Safety
+    /// As for [`Self::tiles`].
+    #[expect(clippy::too_many_arguments, reason = "a matrix is a slice and a stride")]
+    unsafe fn pair_tiles(
+        &self,
+        pairs: &PairKernels,
+        panels: &Panels,
+        rows: Range<usize>,
+        input: &[f32],
+        input_stride: usize,
+        output: Shared<'_>,
+        output_stride: usize,
+        finish: Finish,
+    ) {
+        let (depth, width) = (panels.depth.next_multiple_of(STEP), panels.width.next_multiple_of(STEP));
+        let mut rounded = self.numbers(rows.len() * depth / 2);
+        for (row, to) in rows.clone().zip(rounded.chunks_exact_mut(depth / 2)) {
+            let from = &input[row * input_stride..][..depth];
+            // SAFETY: two numbers of 16 bits take the place of one of 32.
+            unsafe { (pairs.narrow)(from.as_ptr(), depth, to.as_mut_ptr().cast()) };
+        }
+        let count = rows.len().div_ceil(pairs.rows());
+        for column in (0..width).step_by(pairs.panel()) {
+            let columns = pairs.panel().min(width - column);
+            let tiles = pairs.tiles[columns / pairs.lanes - 1];
+            let weights = panels.numbers[column * depth / 2..].as_ptr().cast::<u16>();
+            let panel_numbers = pairs.panel() * depth;
+            let mut row = 0;
+            for tile in 0..count {
+                let height = (rows.len() - row).div_ceil(count - tile);
+                let call = PairTileCall {
+                    depth,
+                    input: rounded[row * depth / 2..].as_ptr().cast(),
+                    input_stride: depth,
+                    panel: weights,
+                    bias: panels.bias[column..].as_ptr(),
+                    output: output.at((rows.start + row) * output_stride + column),
+                    output_stride,
+                    finish,
+                    // A tile asks for `8 · depth` bytes of the next panel.
+                    ahead: weights.wrapping_add(panel_numbers + (tile * 4 * depth) % panel_numbers),
+                };
+                // SAFETY: the tile lies inside the rows that the caller has.
+                unsafe { tiles[height - 1](&call) };
+                row += height;
+            }
+        }
+    }
+}
+
+/// Makes pairs of rows of `columns` numbers; of an odd number of rows the last one's partners are zeros. A pair takes the
+/// place of a number of `to`.
+pub(super) fn join_rows(pairs: &PairKernels, rows: &[f32], columns: usize, to: &mut [f32]) {
+    debug_assert!(columns.is_multiple_of(pairs.lanes));
+    for (two, to) in rows.chunks(2 * columns).zip(to.chunks_exact_mut(columns)) {
+        let second = if two.len() > columns { two[columns..].as_ptr() } else { std::ptr::null() };
+        // SAFETY: both rows and the target have so many numbers, a multiple of a vector.
+        unsafe { (pairs.join)(two.as_ptr(), second, columns, to.as_mut_ptr().cast()) };
     }
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 
 use super::attention::Matrix;
 use super::compute::Compute;
+use super::panels::join_rows;
 use crate::kernels::STEP;
+use crate::kernels::pairs::PairKernels;
 use crate::kernels::training::outer::{OuterCall, prefetch_far};
 use crate::split::Shared;
 
@@ -138,6 +140,9 @@ impl Compute {
         let panel = self.training.outer.len() * lanes;
         let (mut left, mut right) = (self.numbers(BLOCK * GROUP), self.numbers(BLOCK * inputs.len()));
         let sums = outer.sums.filter(|_| inputs.start == 0);
+        // A pair takes the place of a number, so of the rounded sides there is half as much.
+        let halved = if self.pairs.is_some() { BLOCK.div_ceil(2) } else { 0 };
+        let (mut left_pairs, mut right_pairs) = (self.numbers(halved * GROUP), self.numbers(halved * inputs.len()));
         for start in (0..outer.rows).step_by(BLOCK) {
             let depth = BLOCK.min(outer.rows - start);
             let add = outer.add || start > 0;
@@ -145,6 +150,10 @@ impl Compute {
                 let columns = panel.min(inputs.len() - offset);
                 let to = &mut right[offset * depth..][..columns * depth];
                 outer.right.pack(start, inputs.start + offset, columns, to);
+                if let Some(pairs) = self.pairs {
+                    let joined = depth.div_ceil(2);
+                    join_rows(pairs, to, columns, &mut right_pairs[offset * joined..][..columns * joined]);
+                }
             }
             for group in outputs.clone().step_by(GROUP) {
                 let height = GROUP.min(outputs.end - group);
@@ -160,6 +169,14 @@ impl Compute {
                         // SAFETY: both are `height` long, a multiple of a vector.
                         unsafe { (self.training.add_scaled)(sums.as_mut_ptr(), row.as_ptr(), 1.0, height) };
                     }
+                }
+                if let Some(pairs) = self.pairs {
+                    join_rows(pairs, left, height, &mut left_pairs);
+                    // SAFETY: the caller's promise; both sides are packed.
+                    unsafe {
+                        outer.pair_tiles(pairs, depth, group..group + height, &inputs, &left_pairs, &right_pairs, add)
+                    };
+                    continue;
                 }
                 for offset in (0..inputs.len()).step_by(panel) {
                     let columns = panel.min(inputs.len() - offset);
@@ -182,6 +199,45 @@ impl Compute {
                         unsafe { tiles[rows - 1](&call) };
                     }
                 }
+            }
+        }
+    }
+}
+
+impl Outer<'_> {
+    /// The tiles of a group of outputs and all inputs of a piece, of pairs; `depth` counts rows.
+    ///
+    /// # Safety
+    /// No other thread uses this part of the output, and both sides hold `depth` rows' pairs of it.
+    #[expect(clippy::too_many_arguments, reason = "a product has two sides and a result")]
+    unsafe fn pair_tiles(
+        &self,
+        pairs: &PairKernels,
+        depth: usize,
+        outputs: Range<usize>,
+        inputs: &Range<usize>,
+        left: &[f32],
+        right: &[f32],
+        add: bool,
+    ) {
+        let (joined, panel, height) = (depth.div_ceil(2), pairs.outer.len() * pairs.lanes, outputs.len());
+        for offset in (0..inputs.len()).step_by(panel) {
+            let columns = panel.min(inputs.len() - offset);
+            let tiles = pairs.outer[columns / pairs.lanes - 1];
+            for row in (0..height).step_by(tiles.len()) {
+                let rows = tiles.len().min(height - row);
+                let place = (outputs.start + row) * self.output_stride + inputs.start + offset;
+                let call = OuterCall {
+                    depth: joined,
+                    left: left[row..].as_ptr().cast::<u16>(),
+                    left_stride: height,
+                    panel: right[offset * joined..].as_ptr().cast::<u16>(),
+                    output: self.output.at(place),
+                    output_stride: self.output_stride,
+                    add,
+                };
+                // SAFETY: the tile lies inside this piece, and both packed sides hold its pairs.
+                unsafe { tiles[rows - 1](&call) };
             }
         }
     }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{AdamStep, Matrix, Weight};
+use super::super::{AdamStep, Compute, Matrix, Weight};
 use super::{computes, near, numbers, wide};
 
 /// `left · right` of row-major matrices.
@@ -15,6 +15,18 @@ fn transposed(matrix: &[f64], columns: usize) -> Vec<f64> {
     (0..columns).flat_map(|c| matrix.iter().skip(c).step_by(columns).copied()).collect()
 }
 
+/// As [`computes`], multiplying bfloat16: by the processor's instruction, and by its twin.
+fn rounding_computes() -> impl Iterator<Item = [Compute; 2]> {
+    computes().into_iter().flat_map(|pair| {
+        let fastest = pair.clone().map(Compute::with_bf16_products);
+        let twin = pair.map(|mut compute| {
+            compute.pairs = Some(compute.kernels.widened_pairs());
+            compute
+        });
+        [fastest, twin]
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -26,8 +38,12 @@ proptest! {
         let whole = |n: usize| if whole { n.next_multiple_of(16) } else { n };
         let (inputs, first, second) = (whole(inputs), whole(first), whole(second));
         let outputs = first + second;
-        let (weight, bias) = (numbers(outputs * inputs, seed, 0.5), numbers(outputs, seed + 1, 1.0));
-        let (x, g) = (numbers(rows * inputs, seed + 2, 1.0), numbers(rows * outputs, seed + 3, 1.0));
+        // Numbers that bfloat16 has, so that products of bfloat16 are held to the same loops.
+        let short = |numbers: Vec<f32>| -> Vec<f32> {
+            numbers.into_iter().map(|number| half::bf16::from_f32(number).to_f32()).collect()
+        };
+        let (weight, bias) = (short(numbers(outputs * inputs, seed, 0.5)), numbers(outputs, seed + 1, 1.0));
+        let (x, g) = (short(numbers(rows * inputs, seed + 2, 1.0)), short(numbers(rows * outputs, seed + 3, 1.0)));
         let weights = [
             Weight { numbers: &weight[..first * inputs], bias: Some(&bias[..first]), outputs: first },
             Weight { numbers: &weight[first * inputs..], bias: Some(&bias[first..]), outputs: second },
@@ -38,7 +54,7 @@ proptest! {
         let dx_expected = product(&wide(&g), &wide(&weight), outputs);
         let dw_expected = product(&transposed(&wide(&g), outputs), &wide(&x), rows);
         let db_expected = product(&vec![1.0; rows], &wide(&g), rows);
-        for pair in computes() {
+        for pair in computes().into_iter().chain(rounding_computes()) {
             let mut results = Vec::new();
             for compute in &pair {
                 let (mut y, mut dx) = (vec![9.0; rows * outputs], vec![9.0; rows * inputs]);
@@ -71,6 +87,20 @@ proptest! {
             }
             prop_assert_eq!(&results[0], &results[1], "threads change nothing");
         }
+    }
+}
+
+#[test]
+fn what_is_multiplied_is_rounded_to_bfloat16() {
+    let (x, weight) = (numbers(7 * 48, 1, 1.0), numbers(32 * 48, 2, 1.0));
+    let short = |numbers: &[f32]| -> Vec<f64> {
+        numbers.iter().map(|&number| f64::from(half::bf16::from_f32(number).to_f32())).collect()
+    };
+    let expected = product(&short(&x), &transposed(&short(&weight), 48), 48);
+    for compute in rounding_computes().flatten() {
+        let mut y = vec![0.0; 7 * 32];
+        compute.linear(&x, 48, &[Weight { numbers: &weight, bias: None, outputs: 32 }], &mut y);
+        near(&y, &expected, 1e-5, "y");
     }
 }
 
