@@ -54,23 +54,33 @@ fn dataset(golden: &Value, columns: usize) -> Table {
     }
 }
 
-fn check(name: &str, loss: impl Objective + 'static, columns: usize) {
-    let golden = golden();
+/// The losses and gradient norms of a run like the original's.
+fn run(golden: &Value, loss: impl Objective + 'static, columns: usize, bf16: bool) -> (Vec<f64>, Vec<f64>) {
     let folder = tempfile::tempdir().unwrap();
     let mut arguments = golden["arguments"].clone();
     arguments["output_dir"] = folder.path().join("out").to_str().unwrap().into();
     arguments["logging_steps"] = 1.into();
+    arguments["bf16"] = bf16.into();
     let arguments = TrainingArguments::from_json(&arguments.to_string()).unwrap().save_strategy(SaveInterval::No);
     let recorder = Recorder::default();
     let losses = recorder.losses();
     let mut trainer = Trainer::new(tiny_model("tiny-bert", 0.0), arguments)
-        .train_dataset(dataset(&golden, columns))
+        .train_dataset(dataset(golden, columns))
         .loss(loss)
         .callback(recorder);
     trainer.train().unwrap();
-    let wanted: Vec<f64> = serde_json::from_value(golden["curves"][name]["losses"].clone()).unwrap();
-    let norms: Vec<f64> = serde_json::from_value(golden["curves"][name]["grad_norms"].clone()).unwrap();
-    let found = losses.lock().unwrap();
+    let norms = trainer.state().log_history.iter().filter_map(|log| log.get("grad_norm")?.as_f64()).collect();
+    (losses.lock().unwrap().clone(), norms)
+}
+
+fn curve(golden: &Value, kind: &str, name: &str, what: &str) -> Vec<f64> {
+    serde_json::from_value(golden[kind][name][what].clone()).unwrap()
+}
+
+fn check(name: &str, loss: impl Objective + 'static, columns: usize) {
+    let golden = golden();
+    let (found, logged) = run(&golden, loss, columns, false);
+    let [wanted, norms] = ["losses", "grad_norms"].map(|what| curve(&golden, "curves", name, what));
     assert_eq!((found.len(), wanted.len()), (200, 200));
     let difference = |found: f64, wanted: f64| ((found - wanted) / wanted).abs();
     let largest = found.iter().zip(&wanted).map(|(&found, &wanted)| difference(found, wanted)).fold(0.0, f64::max);
@@ -78,10 +88,30 @@ fn check(name: &str, loss: impl Objective + 'static, columns: usize) {
     for (step, (&found, &wanted)) in found.iter().zip(&wanted).enumerate() {
         assert!(difference(found, wanted) < TOLERANCE, "step {step}: {found} instead of {wanted}");
     }
-    let logged = trainer.state().log_history.iter().filter_map(|log| log.get("grad_norm")?.as_f64());
-    for (step, (found, wanted)) in logged.zip(norms).enumerate() {
+    for (step, (found, wanted)) in logged.into_iter().zip(norms).enumerate() {
         assert!(difference(found, wanted) < 5e-3, "gradient norm of step {step}: {found} instead of {wanted}");
     }
+}
+
+/// In mixed precision the losses stay nearer to those of full precision than the original's in mixed precision do.
+fn check_mixed(name: &str, loss: impl Objective + 'static, columns: usize) {
+    let golden = golden();
+    let (found, _) = run(&golden, loss, columns, true);
+    let [full, mixed] = ["curves", "mixed"].map(|kind| curve(&golden, kind, name, "losses"));
+    let mean = |curve: &[f64]| {
+        let off = curve.iter().zip(&full).map(|(found, full)| ((found - full) / full).abs());
+        off.sum::<f64>() / curve.len() as f64
+    };
+    println!("{name}: mean relative difference {:.1e}, the original's {:.1e}", mean(&found), mean(&mixed));
+    assert_eq!(found.len(), full.len());
+    assert!(mean(&found) > 0.0, "nothing was rounded");
+    assert!(mean(&found) < mean(&mixed), "{} against {}", mean(&found), mean(&mixed));
+}
+
+#[test]
+fn mixed_precision() {
+    check_mixed("MultipleNegativesRankingLoss", MultipleNegativesRankingLoss::new(), 2);
+    check_mixed("CosineSimilarityLoss", CosineSimilarityLoss::new(), 3);
 }
 
 #[test]

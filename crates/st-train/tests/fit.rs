@@ -157,7 +157,7 @@ fn options_that_nothing_would_follow_are_refused() {
     let error = fit(&model, objective(), FitOptions::new().scheduler("Steps")).unwrap_err().to_string();
     assert_eq!(error, "Unknown scheduler steps");
     let error = fit(&model, objective(), FitOptions::new().use_amp(true)).unwrap_err().to_string();
-    assert!(error.starts_with("`use_amp` is set, but training in mixed precision is not supported"));
+    assert!(error.starts_with("`use_amp` is set, but it stands for 16-bit floats"));
     let error = old_fit(&model, objective(), FitOptions::new().resume_from_checkpoint(true)).unwrap_err().to_string();
     assert!(error.contains("`old_fit` cannot resume"));
     assert!(fit(&model, Vec::new(), FitOptions::new()).unwrap_err().to_string().contains("no training objective"));

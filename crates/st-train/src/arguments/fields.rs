@@ -145,9 +145,10 @@ arguments! {
     seed: u64 = 42,
     /// Another seed for the order of the data.
     data_seed: Option<u64> = None,
-    /// Compute in bfloat16 where that is precise enough.
+    /// Multiply bfloat16 in the encoder's linear layers, forward and backward; parameters, sums, attention, norms and the
+    /// loss stay in 32 bits. On a processor and of 32-bit parameters only.
     bf16: bool = false,
-    /// Compute in float16 where that is precise enough.
+    /// Compute in float16 where that is precise enough; refused, as the original refuses it on processors.
     fp16: bool = false,
     /// Compute the encoder's blocks again in the backward pass instead of keeping what they made: less memory for more time,
     /// the same numbers to rounding.

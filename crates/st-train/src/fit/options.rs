@@ -246,7 +246,8 @@ impl FitOptions {
         if self.use_amp {
             return Err(TrainError::option(
                 "use_amp",
-                "is set, but training in mixed precision is not supported: operations run in the data type of the parameters",
+                "is set, but it stands for 16-bit floats with a scaled loss on a GPU; train with a `Trainer` and its argument \
+                 `bf16` for mixed precision on a processor",
             ));
         }
         if self.max_grad_norm.is_nan() || self.max_grad_norm < 0.0 {

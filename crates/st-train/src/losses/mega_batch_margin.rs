@@ -132,7 +132,7 @@ impl MegaBatchMarginLoss {
         let [anchors, positives] = batch.columns else {
             return Err(CARD.error(format!("got {} columns, expected 2: {}", batch.columns.len(), CARD.columns)));
         };
-        let mut evaluation = TrainingPass::evaluation();
+        let mut evaluation = TrainingPass::evaluation().with_autocast(pass.autocast());
         let all = ranges(positives.len(), size)
             .map(|range| Ok(batch.model.embed(&positives.slice(range), &mut evaluation)?.sentences.detach()));
         let all = joined(all.collect::<Result<Vec<_>>>()?)?;

@@ -32,6 +32,7 @@ pub struct TrainingPass {
     layers: bool,
     tokens: bool,
     checkpointing: bool,
+    autocast: bool,
 }
 
 impl TrainingPass {
@@ -48,8 +49,15 @@ impl TrainingPass {
     }
 
     fn new(mode: PassMode) -> Self {
-        let (layers, tokens, checkpointing) = (false, false, false);
-        Self { mode, random: Generator::new(0), gradients: true, layers, tokens, checkpointing }
+        Self {
+            mode,
+            random: Generator::new(0),
+            gradients: true,
+            layers: false,
+            tokens: false,
+            checkpointing: false,
+            autocast: false,
+        }
     }
 
     /// Sets whether the results carry derivatives, as they do by default. Without them no intermediate result is kept.
@@ -81,6 +89,14 @@ impl TrainingPass {
         self
     }
 
+    /// Sets whether the encoder's linear layers multiply bfloat16, as
+    /// [`GraphPass::autocast`](st_candle::GraphPass::autocast) says.
+    #[must_use]
+    pub fn with_autocast(mut self, wanted: bool) -> Self {
+        self.autocast = wanted;
+        self
+    }
+
     /// Whether dropout is active.
     #[must_use]
     pub fn mode(&self) -> PassMode {
@@ -109,6 +125,12 @@ impl TrainingPass {
     #[must_use]
     pub fn gradient_checkpointing(&self) -> bool {
         self.checkpointing
+    }
+
+    /// Whether the encoder's linear layers multiply bfloat16.
+    #[must_use]
+    pub fn autocast(&self) -> bool {
+        self.autocast
     }
 
     /// The random numbers' state as it is now, for checkpoints.

@@ -141,7 +141,8 @@ impl Run<'_> {
             }
         }
         self.pass = TrainingPass::training(progress.random)
-            .with_gradient_checkpointing(self.setup.arguments.gradient_checkpointing);
+            .with_gradient_checkpointing(self.setup.arguments.gradient_checkpointing)
+            .with_autocast(self.setup.arguments.bf16);
         (self.epoch, self.epoch_done, self.batches_done) = (progress.epoch, progress.epoch_done, progress.batches_done);
         (self.sums, self.total_loss) = (progress.sums, progress.total_loss);
         self.setup.card.restore(progress.card_logs, progress.card_evaluations);

@@ -1,5 +1,7 @@
 //! Whether model, arguments, datasets and losses fit together, in the original's words where it has some.
 
+use candle_core::DType;
+
 use crate::arguments::Interval;
 use crate::data::{Collator, Datasets, listed};
 use crate::model::{EmbeddingModel, InputKind};
@@ -37,6 +39,22 @@ pub(super) fn check(model: &dyn EmbeddingModel, setup: &Setup) -> Result<()> {
             "gradient_checkpointing",
             "is set, but the model has no transformer whose blocks could be computed again; leave it unset",
         ));
+    }
+    if arguments.bf16 {
+        if !model.device().is_cpu() || model.data_type() != DType::F32 {
+            return Err(TrainError::option(
+                "bf16",
+                format!(
+                    "is set, but mixed precision is there for 32-bit parameters on a processor, and these are {:?} on {:?}; \
+                     leave it unset, or load the model so",
+                    model.data_type(),
+                    model.device().location()
+                ),
+            ));
+        }
+        if !matches!(model.input_kind(), InputKind::Transformer | InputKind::Router) {
+            log::warn!("`bf16` is set, but the model has no transformer whose products it could speed up");
+        }
     }
     if arguments.eval_strategy != Interval::No && setup.eval.is_none() && setup.evaluator.is_none() {
         return Err(TrainError::invalid(format!(

@@ -85,7 +85,8 @@ fn loss_on(model: &dyn EmbeddingModel, setup: &Setup, name: &str, source: &DataS
     let mut collator = Collator::new(setup.arguments.prompts.clone(), setup.arguments.router_mapping.clone());
     let dataset = (!name.is_empty()).then_some(name);
     let objective = setup.losses()?.of(Some(name))?;
-    let (mut pass, mut sums) = (TrainingPass::evaluation(), Sums::default());
+    let mut pass = TrainingPass::evaluation().with_autocast(setup.arguments.bf16);
+    let mut sums = Sums::default();
     let (mut total, mut rows) = (0.0, 0usize);
     batches.start(0);
     let most = batches.len().unwrap_or(usize::MAX);

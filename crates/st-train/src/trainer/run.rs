@@ -103,7 +103,8 @@ impl<'a> Run<'a> {
         let variables = parameters.trainable().map(|parameter| parameter.variable().clone()).collect();
         let collator = Collator::new(arguments.prompts.clone(), arguments.router_mapping.clone());
         let pass = TrainingPass::training(Generator::new(arguments.seed))
-            .with_gradient_checkpointing(arguments.gradient_checkpointing);
+            .with_gradient_checkpointing(arguments.gradient_checkpointing)
+            .with_autocast(arguments.bf16);
         Ok(Self {
             model,
             setup,

@@ -57,6 +57,7 @@ pub(super) fn encode(graph: &EncoderGraph, path: &str, run: &mut Run<'_>) -> Res
         layers: run.layers,
         dropout: run.masks(),
         checkpoint: run.checkpoint,
+        autocast: run.pass.autocast(),
     };
     let trainable =
         |name: &str| run.parameters.get(&format!("{path}{name}")).is_some_and(|parameter| parameter.is_trainable());
