@@ -7,7 +7,8 @@ Both start from the same weights and train on the same token ids: 2 columns of 3
 MultipleNegativesRankingLoss (scale 20) and CosineSimilarityLoss, AdamW (the original's trainer's default, fused) with
 learning rate 2e-5, gradients clipped to a norm of 1, float32, the same number of threads. Lengths are the same for all
 texts, so that the original pads nothing; `--mixed` draws them between a quarter and all of the length instead. Dropout is
-off unless `--dropout` is given (the two draw different masks, so that only first losses without it agree).
+off unless `--dropout` is given (the two draw different masks, so that only first losses without it agree). With `--bf16` both
+multiply bfloat16: the original under `torch.autocast`, as its trainer does with `bf16=True`.
 
 Run it with OMP_WAIT_POLICY=PASSIVE on a machine that does other work too: threads of the original that wait actively count
 as processor time.
@@ -55,11 +56,12 @@ class Ours:
 
 
 class Original:
-    def __init__(self, folder: str, threads: int, dropout: bool):
+    def __init__(self, folder: str, threads: int, dropout: bool, bf16: bool):
         import torch
         from sentence_transformers import SentenceTransformer, losses
 
         self.torch = torch
+        self.bf16 = bf16
         torch.set_num_threads(threads)
         self.model = SentenceTransformer(folder, device="cpu", local_files_only=True)
         self.model.train()
@@ -87,7 +89,8 @@ class Original:
 
     def step(self) -> dict:
         before, start = time.process_time(), time.perf_counter()
-        loss = self.loss([dict(column) for column in self.columns], self.labels)
+        with self.torch.autocast("cpu", dtype=self.torch.bfloat16, enabled=self.bf16):
+            loss = self.loss([dict(column) for column in self.columns], self.labels)
         value = loss.item()
         loss.backward()
         self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -116,14 +119,15 @@ def main():
     parser.add_argument("--steps", type=int, default=7, help="measured steps of each")
     parser.add_argument("--mixed", action="store_true")
     parser.add_argument("--dropout", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
     arguments = parser.parse_args()
     print("| loss | tokens | ours s/step | original s/step | ratio | ours CPU s | original CPU s | ratio | first losses |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     shares = []
     for loss in arguments.losses:
         for length in arguments.lengths:
-            request = case(loss, arguments.batch, length, arguments.mixed) | {"dropout": arguments.dropout}
-            original = Original(arguments.folder, arguments.threads, arguments.dropout)
+            request = case(loss, arguments.batch, length, arguments.mixed) | {"dropout": arguments.dropout, "bf16": arguments.bf16}
+            original = Original(arguments.folder, arguments.threads, arguments.dropout, arguments.bf16)
             ours = Ours(arguments.worker, arguments.folder, arguments.threads)
             ours.ask(request)
             original.set(request)
@@ -136,7 +140,7 @@ def main():
                 f"| {cpu[0]:.3f} | {cpu[1]:.3f} | **{cpu[1] / cpu[0]:.2f}** | {first[0]:.6f} {first[1]:.6f} |",
                 flush=True,
             )
-            if not arguments.dropout and abs(first[0] - first[1]) > 1e-5 * max(1.0, abs(first[1])):
+            if not arguments.dropout and abs(first[0] - first[1]) > (0.02 if arguments.bf16 else 1e-5) * max(1.0, abs(first[1])):
                 raise SystemExit("the first losses differ")
             parts = {part: median(0, part) for part in ("forward", "backward", "optimizer")}
             total = sum(parts.values())

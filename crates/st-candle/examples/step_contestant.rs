@@ -2,7 +2,7 @@
 //!
 //! `step_contestant MODEL_FOLDER THREADS` reads a request per line and answers each with a line, both JSON:
 //!
-//! - `{"loss": "mnrl" or "cosine", "columns": [[[ids…]…]…], "labels": […], "dropout": bool}` sets what is trained on;
+//! - `{"loss": "mnrl" or "cosine", "columns": [[[ids…]…]…], "labels": […], "dropout": bool, "bf16": bool}` sets what is trained on;
 //! - `{"step": true}` runs a step of AdamW and answers its loss and the seconds of its parts.
 //!
 //! The model is mean pooling over the encoder of the folder. Gradients are clipped to a norm of 1, as the trainers do.
@@ -43,6 +43,7 @@ struct Run {
     loss: fn(&Tensor, &Tensor, &Tensor) -> Result<Tensor>,
     labels: Tensor,
     dropout: Option<DropoutState>,
+    autocast: bool,
 }
 
 impl Run {
@@ -58,6 +59,7 @@ impl Run {
             loss: ranking,
             labels: Tensor::zeros(1, DType::F32, &Device::Cpu)?,
             dropout: None,
+            autocast: false,
         })
     }
 
@@ -68,6 +70,7 @@ impl Run {
         self.labels = Tensor::new(labels, &Device::Cpu)?;
         self.loss = if request["loss"] == "mnrl" { ranking } else { cosine };
         self.dropout = (request["dropout"] == true).then(|| DropoutState::new(12));
+        self.autocast = request["bf16"] == true;
         Ok(json!({"columns": self.columns.len()}))
     }
 
@@ -76,7 +79,8 @@ impl Run {
         let mut embeddings = Vec::new();
         for batch in &self.columns {
             let dropout = self.dropout.as_mut().map(DropoutState::next_pass);
-            let output = self.graph.forward(batch, &GraphPass { dropout, ..GraphPass::training() })?;
+            let output =
+                self.graph.forward(batch, &GraphPass { dropout, autocast: self.autocast, ..GraphPass::training() })?;
             embeddings.push(normalised(&mean(&output.tokens, &output.offsets)?)?);
         }
         let [first, second] = &embeddings[..] else { return Err("a loss of two columns".into()) };

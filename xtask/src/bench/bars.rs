@@ -46,6 +46,10 @@ const BARS: &[Bar] = &[
     ratio(ENCODERS, "long", "ours-bf16", "ours", 0.9),
     ratio(ENCODERS, "short", "ours-f16", "ours", 0.9),
     ratio(ENCODERS, "long", "ours-f16", "ours", 0.9),
+    ratio(ENCODERS, "short", "ours-bf16-products", "openvino-bf16", 1.0),
+    ratio(ENCODERS, "long", "ours-bf16-products", "openvino-bf16", 1.0),
+    ratio(ENCODERS, "mixed", "ours-bf16-products", "openvino-bf16", 1.0),
+    ratio(ENCODERS, "single", "ours-bf16-products", "openvino-bf16", 1.0),
     ratio(TABLES, "short", "ours", "model2vec-rs", 1.5),
     ratio(TABLES, "long", "ours", "model2vec-rs", 1.5),
     ratio(TABLES, "mixed", "ours", "model2vec-rs", 1.5),
@@ -130,9 +134,9 @@ mod tests {
 
     #[test]
     fn the_fastest_float_opponent_is_the_one_that_counts() {
-        let timed = |name: &'static str, int8: bool, seconds: f64| Timed {
+        let timed = |name: &'static str, multiplies: Multiplies, seconds: f64| Timed {
             name,
-            int8,
+            multiplies,
             batch_size: None,
             seconds: vec![seconds],
             calls: Vec::new(),
@@ -145,10 +149,10 @@ mod tests {
             operations: 1e9,
             limits: BTreeMap::from([("fma".to_owned(), vec![1e9])]),
             contestants: vec![
-                timed("torch", false, 4.0),
-                timed("onnx", false, 3.0),
-                timed("openvino-int8", true, 1.0),
-                timed("ours", false, 2.0),
+                timed("torch", Multiplies::F32, 4.0),
+                timed("onnx", Multiplies::F32, 3.0),
+                timed("openvino-int8", Multiplies::Int8, 1.0),
+                timed("ours", Multiplies::F32, 2.0),
             ],
         };
         let all = against(ENCODERS, "short", "ours", Against::EveryFloat, 1.0);

@@ -23,6 +23,17 @@ pub(crate) enum Multiplies {
     Int8,
 }
 
+impl Multiplies {
+    /// The machine's limit that it is held to, as `rust-opponents/src/bin/limits.rs` names it.
+    pub(crate) fn peak(self) -> &'static str {
+        match self {
+            Self::F32 => "fma",
+            Self::Bf16 => "bf16",
+            Self::Int8 => "vnni",
+        }
+    }
+}
+
 /// How a contestant is started.
 #[derive(Debug)]
 pub(crate) enum Program {
@@ -99,6 +110,13 @@ pub(crate) const CONTESTANTS: &[Contestant] = &[
     of("ours", "this library, f32", Program::Ours("float32"), Runs::Everything, Multiplies::F32),
     of("ours-bf16", "this library, bf16 weights", Program::Ours("bfloat16"), Runs::Encoders, Multiplies::F32),
     of("ours-f16", "this library, f16 weights", Program::Ours("float16"), Runs::Encoders, Multiplies::F32),
+    of(
+        "ours-bf16-products",
+        "this library, bf16 weights and products",
+        Program::Ours("bfloat16-products"),
+        Runs::Encoders,
+        Multiplies::Bf16,
+    ),
     of("ours-int8", "this library, int8", Program::Ours("int8"), Runs::Encoders, Multiplies::Int8),
 ];
 

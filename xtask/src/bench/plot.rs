@@ -98,6 +98,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contestants::Multiplies;
     use super::super::results::{Machine, Timed};
     use super::*;
     use std::collections::BTreeMap;
@@ -106,7 +107,7 @@ mod tests {
     fn the_fastest_fills_its_panel() {
         let timed = |name, seconds| Timed {
             name,
-            int8: false,
+            multiplies: Multiplies::F32,
             batch_size: None,
             seconds: vec![seconds],
             calls: Vec::new(),

@@ -155,6 +155,7 @@ pub(crate) fn print_agreement(name: &str, one: &Agreement) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::contestants::Multiplies;
     use super::*;
     use std::collections::BTreeMap;
 
@@ -162,7 +163,7 @@ mod tests {
     fn a_workload_by_hand() {
         let timed = |name, seconds: &[f64]| Timed {
             name,
-            int8: false,
+            multiplies: Multiplies::F32,
             batch_size: Some(32),
             seconds: seconds.to_vec(),
             calls: Vec::new(),

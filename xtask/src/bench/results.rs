@@ -1,5 +1,6 @@
 //! What a run found out, and the machine that it ran on.
 
+use super::contestants::Multiplies;
 use super::options::Options;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ pub(crate) struct WorkloadResults {
 #[derive(Debug)]
 pub(crate) struct Timed {
     pub(crate) name: &'static str,
-    pub(crate) int8: bool,
+    pub(crate) multiplies: Multiplies,
     pub(crate) batch_size: Option<usize>,
     /// Of each round.
     pub(crate) seconds: Vec<f64>,
@@ -154,7 +155,7 @@ impl WorkloadResults {
     /// The share of the machine's peak (of its number format) that a contestant's useful operations reach, round by
     /// round; `None` where there is no such peak.
     pub(crate) fn share(&self, timed: &Timed) -> Option<f64> {
-        let peaks = self.limits.get(if timed.int8 { "vnni" } else { "fma" })?;
+        let peaks = self.limits.get(timed.multiplies.peak())?;
         let shares: Vec<f64> =
             timed.seconds.iter().zip(peaks).map(|(seconds, peak)| self.operations / seconds / peak).collect();
         (self.operations > 0.0).then(|| quantile(&shares, 0.5))
@@ -224,7 +225,7 @@ mod tests {
     fn ratios_are_taken_within_a_round() {
         let timed = |name, seconds: &[f64]| Timed {
             name,
-            int8: false,
+            multiplies: Multiplies::F32,
             batch_size: None,
             seconds: seconds.to_vec(),
             calls: Vec::new(),

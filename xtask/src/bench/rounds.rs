@@ -1,7 +1,7 @@
 //! Starting the contestants, finding their batch sizes, and taking turns.
 
 use super::agreement;
-use super::contestants::{Contestant, Multiplies};
+use super::contestants::Contestant;
 use super::limits::Limits;
 use super::options::Options;
 use super::places::Places;
@@ -95,7 +95,7 @@ fn work(
         one.worker.forget_peak_memory();
         contestants.push(Timed {
             name: one.contestant.name,
-            int8: one.contestant.multiplies == Multiplies::Int8,
+            multiplies: one.contestant.multiplies,
             batch_size,
             seconds: Vec::new(),
             calls: Vec::new(),

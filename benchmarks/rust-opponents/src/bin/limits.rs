@@ -1,5 +1,5 @@
 //! The processor's own limits: `limits THREADS` answers `rates` with multiply-adds in registers, two operations each,
-//! over all threads: 32-bit floats (`fma`), and 8-bit integers where there is VNNI (`vnni`).
+//! over all threads: 32-bit floats (`fma`), bfloat16 where there are products of it (`bf16`), and 8-bit integers where there is VNNI (`vnni`).
 
 use bench_protocol::{Contestant, Failure, Ready, Vectors, serve};
 use std::arch::x86_64::*;
@@ -33,6 +33,7 @@ const LOOPS: &[Loop] = &[
         present: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
         run: fma_256,
     },
+    Loop { name: "bf16", operations: 2 * 32 * SUMS, present: || is_x86_feature_detected!("avx512bf16"), run: bf16_512 },
     Loop { name: "vnni", operations: 2 * 64 * SUMS, present: || is_x86_feature_detected!("avx512vnni"), run: vnni_512 },
     Loop { name: "vnni", operations: 2 * 32 * SUMS, present: || is_x86_feature_detected!("avxvnni"), run: vnni_256 },
 ];
@@ -56,6 +57,19 @@ fn fma_256(turns: usize) {
     for _ in 0..turns {
         for sum in &mut sums {
             *sum = _mm256_fmadd_ps(*sum, factor, summand);
+        }
+    }
+    black_box(sums);
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn bf16_512(turns: usize) {
+    let mut sums = [_mm512_set1_ps(1.0); SUMS];
+    let pairs = |number: f32| black_box(_mm512_cvtne2ps_pbh(_mm512_set1_ps(number), _mm512_set1_ps(number)));
+    let (a, b) = (pairs(1.0), pairs(1e-9));
+    for _ in 0..turns {
+        for sum in &mut sums {
+            *sum = _mm512_dpbf16_ps(*sum, a, b);
         }
     }
     black_box(sums);
