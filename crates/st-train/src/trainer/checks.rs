@@ -52,7 +52,7 @@ pub(super) fn check(model: &dyn EmbeddingModel, setup: &Setup) -> Result<()> {
                 ),
             ));
         }
-        if !matches!(model.input_kind(), InputKind::Transformer | InputKind::Router) {
+        if !has_blocks {
             log::warn!("`bf16` is set, but the model has no transformer whose products it could speed up");
         }
     }
