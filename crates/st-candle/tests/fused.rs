@@ -71,33 +71,31 @@ fn networks_have_the_gradients_of_composed_operations() {
     }
 }
 
-/// In mixed precision every architecture gives nearly the same, and the same again in the backward pass.
+/// In mixed precision every architecture gives nearly the same, and the same again in the backward pass. Networks of random
+/// weights magnify what is rounded (T5 most, which does not scale its scores); a wrong product would be off by all of itself.
 #[test]
 fn mixed_precision_is_near_and_repeats() {
+    let squares = |tensor: &Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+    // How far all tensors together are from others, as a share of the others' Euclidean norm.
+    let apart = |found: &[Tensor], expected: &[Tensor]| {
+        let off: f32 = found.iter().zip(expected).map(|(found, expected)| squares(&(found - expected).unwrap())).sum();
+        (off / expected.iter().map(squares).sum::<f32>()).sqrt()
+    };
     for model in described::all() {
         let [_, graph] = graphs(&model);
-        let pass = GraphPass { autocast: true, ..GraphPass::training() };
-        let tokens = |pass: &GraphPass| graph.forward(&batch(&graph), pass).unwrap().tokens;
-        let (exact, rounded) = (tokens(&GraphPass::inference()), tokens(&GraphPass { gradients: false, ..pass }));
-        let off = difference(&rounded, &exact);
-        assert!(off > 1e-6 && off < 0.05, "{}: off by {off:e}", model.name);
-        let exact = st_candle::backward(&loss(&graph, &GraphPass::training())).unwrap();
-        let rounded = st_candle::backward(&loss(&graph, &pass)).unwrap();
-        let again = st_candle::backward(&loss(&graph, &GraphPass { checkpoint: true, ..pass })).unwrap();
-        let all = |of: &dyn Fn(&Tensor, &Tensor) -> f64, left: &GradStore, right: &GradStore| {
-            let of = |parameter: &st_candle::Parameter| {
-                let [left, right] = [left, right].map(|all| all.get(parameter.tensor()).unwrap());
-                of(left, right)
-            };
-            graph.parameters().iter().map(of).fold(0.0, f64::max)
+        let tokens = |pass: &GraphPass| [graph.forward(&batch(&graph), pass).unwrap().tokens];
+        let gradients = |pass: &GraphPass| -> Vec<Tensor> {
+            let all = st_candle::backward(&loss(&graph, pass)).unwrap();
+            graph.parameters().iter().map(|parameter| all.get(parameter.tensor()).unwrap().clone()).collect()
         };
-        let size = |tensor: &Tensor| tensor.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-        let apart = |left: &Tensor, right: &Tensor| f64::from(size(&(left - right).unwrap()));
-        let largest = all(&|exact, _| f64::from(size(exact)), &exact, &exact);
-        let off = all(&apart, &rounded, &exact) / largest;
-        assert!(off > 1e-5 && off < 0.2, "{}: gradients off by {off:e}", model.name);
-        let again = all(&apart, &again, &rounded) / largest;
-        assert!(again < 1e-6, "{}: computed again, gradients are off by {again:e}", model.name);
+        let pass = GraphPass { autocast: true, ..GraphPass::training() };
+        let off = apart(&tokens(&pass), &tokens(&GraphPass::training()));
+        assert!(off > 1e-5 && off < 0.06, "{}: off by {off:e}", model.name);
+        let rounded = gradients(&pass);
+        let off = apart(&rounded, &gradients(&GraphPass::training()));
+        assert!(off > 1e-5 && off < 0.4, "{}: gradients off by {off:e}", model.name);
+        let off = apart(&gradients(&GraphPass { checkpoint: true, ..pass }), &rounded);
+        assert!(off < 1e-6, "{}: computed again, gradients are off by {off:e}", model.name);
     }
 }
 
