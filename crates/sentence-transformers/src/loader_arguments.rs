@@ -115,6 +115,10 @@ fn refused(message: String) -> Error {
     Error::new(ErrorKind::Argument, message)
 }
 
+fn unknown(name: &str, value: &Value) -> Error {
+    refused(format!("{name} {value} is not known")).with_hint("known are auto, float32, float16 and bfloat16")
+}
+
 fn weight_format(name: &str, value: &Value) -> Result<WeightFormat> {
     let text = value.as_str().unwrap_or_default();
     let text = text.strip_prefix("torch.").unwrap_or(text);
@@ -123,9 +127,8 @@ fn weight_format(name: &str, value: &Value) -> Result<WeightFormat> {
         "float" => Ok(WeightFormat::F32),
         "float64" | "double" => Err(refused(format!("{name} {value} is not computed by this engine"))
             .with_hint("load the model on the candle backend with 64-bit floats: LoadOptions::backend")),
-        // int8 is no data type of PyTorch's models.
-        text => text.parse().ok().filter(|format| *format != WeightFormat::Int8).ok_or_else(|| {
-            refused(format!("{name} {value} is not known")).with_hint("known are auto, float32, float16 and bfloat16")
-        }),
+        // Neither is a data type of PyTorch's models.
+        "int8" | "bfloat16-products" => Err(unknown(name, value)),
+        text => text.parse().map_err(|_| unknown(name, value)),
     }
 }

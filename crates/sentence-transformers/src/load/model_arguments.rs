@@ -65,7 +65,9 @@ mod tests {
             (error.to_string(), error.hint().unwrap_or_default().to_owned())
         };
         assert!(refused(json!({"torch_dtype": "float64"})).1.contains("candle"));
-        assert_eq!(refused(json!({"torch_dtype": "int8"})).0, "torch_dtype \"int8\" is not known");
+        for form in ["int8", "bfloat16-products"] {
+            assert_eq!(refused(json!({"torch_dtype": form})).0, format!("torch_dtype \"{form}\" is not known"));
+        }
         assert_eq!(refused(json!({"dtype": 3})).0, "dtype 3 is not known");
         assert_eq!(refused(json!({"attn_implementation": "magic"})).0, "attn_implementation \"magic\" is not known");
         assert_eq!(refused(json!({"x": 1})).1, "known are torch_dtype and attn_implementation");
