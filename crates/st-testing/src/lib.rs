@@ -13,10 +13,12 @@ pub mod golden;
 mod hub;
 mod locate;
 mod numbers;
+mod pictures;
 mod real;
 
 pub use golden::ModelGolden;
 pub use hub::{Fault, Host, LocalHub, Request};
 pub use locate::{MODELS_VARIABLE, REQUIRE_VARIABLE, fixture_path, models_folder, real_model, repository, tiny_model};
 pub use numbers::{Numbers, assert_close, largest_difference};
+pub use pictures::picture;
 pub use real::{RealGolden, StsPair, real_texts, sts_test};
