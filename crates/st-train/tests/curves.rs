@@ -104,7 +104,8 @@ fn check_mixed(name: &str, loss: impl Objective + 'static, columns: usize) {
     };
     println!("{name}: mean relative difference {:.1e}, the original's {:.1e}", mean(&found), mean(&mixed));
     assert_eq!(found.len(), full.len());
-    assert!(mean(&found) > 0.0, "nothing was rounded");
+    // Full precision is within 3e-5 of the original's.
+    assert!(mean(&found) > 1e-4, "nothing was rounded: {}", mean(&found));
     assert!(mean(&found) < mean(&mixed), "{} against {}", mean(&found), mean(&mixed));
 }
 
