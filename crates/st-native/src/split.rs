@@ -39,6 +39,15 @@ fn fork(pieces: Range<usize>, work: &(dyn Fn(usize) + Sync)) {
     rayon::join(|| fork(pieces.start..middle, work), || fork(middle..pieces.end, work));
 }
 
+/// Cuts rows into the fewest pieces of at most `most`, of nearly the same height.
+pub(crate) fn evenly(rows: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let (pieces, mut start) = (rows.len().div_ceil(most), rows.start);
+    (0..pieces).map(move |piece| {
+        let end = start + (rows.end - start).div_ceil(pieces - piece);
+        std::mem::replace(&mut start, end)..end
+    })
+}
+
 /// A mutable slice that several threads write to, each its own part.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shared<'a> {
@@ -79,6 +88,18 @@ impl<'a> Shared<'a> {
 mod tests {
     use super::*;
     use std::sync::Mutex;
+
+    #[test]
+    fn even_pieces_are_few_and_alike() {
+        for (rows, most) in [(0..0, 9), (3..4, 9), (5..14, 9), (5..15, 9), (7..200, 36)] {
+            let pieces: Vec<_> = evenly(rows.clone(), most).collect();
+            assert_eq!(pieces.len(), rows.len().div_ceil(most));
+            assert!(pieces.iter().cloned().flatten().eq(rows));
+            let heights = || pieces.iter().map(ExactSizeIterator::len);
+            assert!(heights().all(|height| height <= most));
+            assert!(heights().max().unwrap_or(0) - heights().min().unwrap_or(0) <= 1);
+        }
+    }
 
     #[test]
     fn ranges_cover_everything_once() {

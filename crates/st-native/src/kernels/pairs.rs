@@ -82,6 +82,17 @@ impl PairKernels {
     pub(crate) fn rows(&self) -> usize {
         self.tiles[0].len()
     }
+
+    /// Makes pairs of each two rows of `columns` numbers, a multiple of the lanes; of an odd number of rows the last one's
+    /// partners are zeros.
+    pub(crate) fn join_rows(&self, rows: &[f32], columns: usize, to: &mut [u16]) {
+        assert!(columns.is_multiple_of(self.lanes), "columns are no vectors");
+        for (two, to) in rows.chunks(2 * columns).zip(to.chunks_exact_mut(2 * columns)) {
+            let second = if two.len() > columns { two[columns..].as_ptr() } else { std::ptr::null() };
+            // SAFETY: both rows have so many numbers, a multiple of a vector, and the target as many pairs.
+            unsafe { (self.join)(two.as_ptr(), second, columns, to.as_mut_ptr()) };
+        }
+    }
 }
 
 /// Lanes of 32-bit sums of two products each.

@@ -2,6 +2,8 @@
 
 use st_encoder::Activation;
 
+use crate::kernels::tile::Finish;
+
 /// What happens with the sums of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Epilogue {
@@ -13,4 +15,15 @@ pub(crate) enum Epilogue {
     Add,
     /// They are multiplied with the output.
     Multiply,
+}
+
+impl Epilogue {
+    /// What a tile itself does with its sums; an activation follows when they are stored.
+    pub(super) fn finish(self) -> Finish {
+        match self {
+            Self::Store | Self::Activate(_) => Finish::Store,
+            Self::Add => Finish::Add,
+            Self::Multiply => Finish::Multiply,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use super::linear::{Epilogue, Linear};
 use super::{Run, spread};
 use crate::memory::Buffer;
 use crate::scratch::{Piece, lend};
-use crate::split::{Shared, Split};
+use crate::split::{Shared, Split, evenly};
 
 /// `down(act(up(x)))`, or with a gate `down(act(gate(x)) ∘ up(x))`.
 #[derive(Debug)]
@@ -49,15 +49,12 @@ impl FeedForward {
         let alone = Run { split: Split::none(), ..run };
         run.split.over(rows, ROWS_PER_THREAD, &|range| {
             lend(|piece: &mut Piece| {
-                let blocks = range.len().div_ceil(most);
-                let mut start = range.start;
-                for block in 0..blocks {
-                    let count = (range.end - start).div_ceil(blocks - block);
+                for block in evenly(range, most) {
+                    let (start, count) = (block.start, block.len());
                     // SAFETY: every block has its own rows.
                     let output = unsafe { shared.part(start * stride..(start + count) * stride) };
                     let input = input.map(|input| &input[start * stride..(start + count) * stride]);
                     self.block(alone, count, input, output, stride, epilogue, &mut piece.inner);
-                    start += count;
                 }
             });
         });

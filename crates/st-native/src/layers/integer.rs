@@ -15,11 +15,10 @@ use super::epilogue::Epilogue;
 use crate::calibration::Observations;
 use crate::kernels::integer::{IntegerKernels, IntegerTileCall};
 use crate::kernels::quantise::{Levels, QuantiseCall, bytes_of, rotation_factor, rotations};
-use crate::kernels::tile::Finish;
 use crate::kernels::{Kernels, STEP};
 use crate::memory::Buffer;
 use crate::scratch::{Bytes, lend};
-use crate::split::Shared;
+use crate::split::{Shared, evenly};
 
 /// Packed bytes.
 #[derive(Debug)]
@@ -162,17 +161,14 @@ impl Integer {
         epilogue: Epilogue,
     ) {
         lend(|bytes: &mut Bytes| {
-            let blocks = rows.len().div_ceil(BLOCK);
-            let mut start = rows.start;
-            for block in 0..blocks {
-                let count = (rows.end - start).div_ceil(blocks - block);
+            for block in evenly(rows, BLOCK) {
+                let (start, count) = (block.start, block.len());
                 let input = &input[start * input_stride..];
                 self.transform.apply(kernels, Levels::Unsigned, count, input, input_stride, activation, bytes);
                 // SAFETY: the caller's promise.
                 unsafe {
                     self.multiply(kernels, bias, bytes, count, panels.clone(), start, output, output_stride, epilogue);
                 }
-                start += count;
             }
         });
     }
@@ -196,20 +192,14 @@ impl Integer {
     ) {
         let (width, panel) = (self.scale.len(), self.kernels.panel());
         let depth = bytes_of(self.transform.factor.len());
-        let finish = match epilogue {
-            Epilogue::Store | Epilogue::Activate(_) => Finish::Store,
-            Epilogue::Add => Finish::Add,
-            Epilogue::Multiply => Finish::Multiply,
-        };
-        let tiles = count.div_ceil(self.kernels.rows());
+        let finish = epilogue.finish();
         for number in panels {
             let column = number * panel;
             let columns = panel.min(width - column);
             let tile_kernels = self.kernels.tiles[columns / self.kernels.lanes - 1];
             let weights = self.panels[column * depth..].as_ptr();
-            let mut row = 0;
-            for tile in 0..tiles {
-                let height = (count - row).div_ceil(tiles - tile);
+            for (tile, rows) in evenly(0..count, self.kernels.rows()).enumerate() {
+                let (row, height) = (rows.start, rows.len());
                 let first = output.at((start + row) * output_stride + column);
                 let call = IntegerTileCall {
                     depth,
@@ -233,7 +223,6 @@ impl Integer {
                     // SAFETY: the tile just written.
                     unsafe { (kernels.activate_roughly)(kind, first, height, columns, output_stride) };
                 }
-                row += height;
             }
         }
     }

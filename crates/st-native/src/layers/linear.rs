@@ -13,11 +13,11 @@ use super::packing::{Axis, Part, pack, place, unpack};
 use super::pairs::Pairs;
 use crate::InstructionSet;
 use crate::calibration::{Observations, note};
-use crate::kernels::tile::{Finish, TileCall, TileKernel};
+use crate::kernels::tile::{TileCall, TileKernel};
 use crate::kernels::{Kernels, STEP};
 use crate::memory::Buffer;
 use crate::scratch::{Widened, lend};
-use crate::split::Shared;
+use crate::split::{Shared, evenly};
 
 /// A linear layer with packed weights.
 #[derive(Debug)]
@@ -213,19 +213,11 @@ impl Linear {
                 };
             }
         };
-        let finish = match epilogue {
-            Epilogue::Store | Epilogue::Activate(_) => Finish::Store,
-            Epilogue::Add => Finish::Add,
-            Epilogue::Multiply => Finish::Multiply,
-        };
+        let finish = epilogue.finish();
         let panel_width = kernels.panel();
         let panel_bytes = panel_width * self.depth * size;
-        let blocks = rows.len().div_ceil(BLOCK);
-        let mut block_start = rows.start;
-        for block in 0..blocks {
-            let block_rows = (rows.end - block_start).div_ceil(blocks - block);
-            let tile_count = block_rows.div_ceil(kernels.rows());
-            let widens = matches!(self.panels, Panels::F16(_)) && tile_count >= WIDENED_TILES;
+        for block in evenly(rows, BLOCK) {
+            let widens = matches!(self.panels, Panels::F16(_)) && block.len().div_ceil(kernels.rows()) >= WIDENED_TILES;
             let tiles = if widens { kernels.tiles_f32 } else { tiles };
             for panel in panels.clone() {
                 let column = panel * panel_width;
@@ -233,9 +225,8 @@ impl Linear {
                 let stored = start.wrapping_add(panel * panel_bytes);
                 let over_panel = |weights: *const u8| {
                     let kernels_of_width: &[TileKernel] = tiles[columns / kernels.lanes - 1];
-                    let mut row = block_start;
-                    for tile in 0..tile_count {
-                        let height = (block_start + block_rows - row).div_ceil(tile_count - tile);
+                    for (tile, rows) in evenly(block.clone(), kernels.rows()).enumerate() {
+                        let (row, height) = (rows.start, rows.len());
                         let first = output.at(row * output_stride + column);
                         let call = TileCall {
                             depth: self.depth,
@@ -255,7 +246,6 @@ impl Linear {
                             // SAFETY: the tile just written.
                             unsafe { (kernels.activate)(kind, first, height, columns, output_stride) };
                         }
-                        row += height;
                     }
                 };
                 if widens {
@@ -270,7 +260,6 @@ impl Linear {
                     over_panel(stored);
                 }
             }
-            block_start += block_rows;
         }
     }
 }

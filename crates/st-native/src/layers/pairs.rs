@@ -3,15 +3,12 @@
 
 use std::ops::Range;
 
-use half::bf16;
-
 use super::epilogue::Epilogue;
 use crate::kernels::Kernels;
 use crate::kernels::pairs::{PairKernels, PairTileCall};
-use crate::kernels::tile::Finish;
 use crate::memory::Buffer;
 use crate::scratch::{Halves, lend};
-use crate::split::Shared;
+use crate::split::{Shared, evenly};
 
 /// Packed pairs: panels as those of 32-bit weights, of each two terms one pair per column.
 #[derive(Debug)]
@@ -32,14 +29,8 @@ impl Pairs {
         let mut column = 0;
         while column < width {
             let columns = pairs.panel().min(width - column);
-            let (from, to) = (&packed[column * depth..], &mut panels[column * depth..]);
-            let terms = from.chunks_exact(2 * columns).zip(to.chunks_exact_mut(2 * columns));
-            for (from, to) in terms.take(depth / 2) {
-                let (first, second) = from.split_at(columns);
-                for ((pair, first), second) in to.as_chunks_mut::<2>().0.iter_mut().zip(first).zip(second) {
-                    *pair = [bf16::from_f32(*first).to_bits(), bf16::from_f32(*second).to_bits()];
-                }
-            }
+            let place = column * depth..(column + columns) * depth;
+            pairs.join_rows(&packed[place.clone()], columns, &mut panels[place]);
             column += columns;
         }
         Self { kernels: pairs, panels, depth, width }
@@ -61,10 +52,8 @@ impl Pairs {
         epilogue: Epilogue,
     ) {
         lend(|halves: &mut Halves| {
-            let blocks = rows.len().div_ceil(BLOCK);
-            let mut start = rows.start;
-            for block in 0..blocks {
-                let count = (rows.end - start).div_ceil(blocks - block);
+            for block in evenly(rows, BLOCK) {
+                let (start, count) = (block.start, block.len());
                 halves.0.reserve(count * self.depth);
                 for (row, half) in halves.0.chunks_exact_mut(self.depth).take(count).enumerate() {
                     let from = &input[(start + row) * input_stride..][..self.depth];
@@ -76,7 +65,6 @@ impl Pairs {
                     let panels = panels.clone();
                     self.multiply(kernels, bias, &halves.0, count, panels, start, output, output_stride, epilogue);
                 }
-                start += count;
             }
         });
     }
@@ -99,20 +87,14 @@ impl Pairs {
         epilogue: Epilogue,
     ) {
         let (depth, panel) = (self.depth, self.kernels.panel());
-        let finish = match epilogue {
-            Epilogue::Store | Epilogue::Activate(_) => Finish::Store,
-            Epilogue::Add => Finish::Add,
-            Epilogue::Multiply => Finish::Multiply,
-        };
-        let tiles = count.div_ceil(self.kernels.rows());
+        let finish = epilogue.finish();
         for number in panels {
             let column = number * panel;
             let columns = panel.min(self.width - column);
             let tile_kernels = self.kernels.tiles[columns / self.kernels.lanes - 1];
             let weights = self.panels[column * depth..].as_ptr();
-            let mut row = 0;
-            for tile in 0..tiles {
-                let height = (count - row).div_ceil(tiles - tile);
+            for (tile, rows) in evenly(0..count, self.kernels.rows()).enumerate() {
+                let (row, height) = (rows.start, rows.len());
                 let first = output.at((start + row) * output_stride + column);
                 let call = PairTileCall {
                     depth,
@@ -132,7 +114,6 @@ impl Pairs {
                     // SAFETY: the tile just written.
                     unsafe { (kernels.activate)(kind, first, height, columns, output_stride) };
                 }
-                row += height;
             }
         }
     }

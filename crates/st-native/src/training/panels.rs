@@ -9,7 +9,7 @@ use super::pool::Pooled;
 use crate::kernels::STEP;
 use crate::kernels::pairs::{PairKernels, PairTileCall};
 use crate::kernels::tile::{Finish, TileCall};
-use crate::split::Shared;
+use crate::split::{Shared, evenly};
 
 /// A matrix `[depth, width]` in panels of columns, both padded with zeros to a multiple of [`STEP`], and a bias.
 pub(super) struct Panels {
@@ -120,7 +120,7 @@ impl Compute {
                 fill(column, columns, &mut wide[..columns * depth]);
                 // SAFETY: panels do not overlap, and a pair takes the place of a number.
                 let place = unsafe { shared.part(column * depth / 2..(column + columns) * depth / 2) };
-                join_rows(pairs, &wide[..columns * depth], columns, place);
+                pairs.join_rows(&wide[..columns * depth], columns, halves(place));
             }
         });
         numbers
@@ -204,15 +204,13 @@ impl Compute {
         }
         let kernels = self.kernels;
         let (depth, width) = (panels.depth.next_multiple_of(STEP), panels.width.next_multiple_of(STEP));
-        let count = rows.len().div_ceil(kernels.rows());
         for column in (0..width).step_by(kernels.panel()) {
             let columns = kernels.panel().min(width - column);
             let tiles = kernels.tiles_f32[columns / kernels.lanes - 1];
             let weights = panels.numbers[column * depth..].as_ptr().cast::<u8>();
             let panel_bytes = kernels.panel() * depth * 4;
-            let mut row = rows.start;
-            for tile in 0..count {
-                let height = (rows.end - row).div_ceil(count - tile);
+            for (tile, rows) in evenly(rows.clone(), kernels.rows()).enumerate() {
+                let (row, height) = (rows.start, rows.len());
                 let call = TileCall {
                     depth,
                     input: input[row * input_stride..].as_ptr(),
@@ -227,7 +225,6 @@ impl Compute {
                 };
                 // SAFETY: the tile lies inside the rows that the caller has.
                 unsafe { tiles[height - 1](&call) };
-                row += height;
             }
         }
     }
@@ -249,28 +246,27 @@ impl Compute {
         finish: Finish,
     ) {
         let (depth, width) = (panels.depth.next_multiple_of(STEP), panels.width.next_multiple_of(STEP));
-        let mut rounded = self.numbers(rows.len() * depth / 2);
-        for (row, to) in rows.clone().zip(rounded.chunks_exact_mut(depth / 2)) {
+        let (first, rounded_rows) = (rows.start, rows.len());
+        let mut rounded = self.numbers(rounded_rows * depth / 2);
+        for (row, to) in rows.zip(rounded.chunks_exact_mut(depth / 2)) {
             let from = &input[row * input_stride..][..depth];
-            // SAFETY: two numbers of 16 bits take the place of one of 32.
-            unsafe { (pairs.narrow)(from.as_ptr(), depth, to.as_mut_ptr().cast()) };
+            // SAFETY: both have so many numbers, a multiple of a vector.
+            unsafe { (pairs.narrow)(from.as_ptr(), depth, halves(to).as_mut_ptr()) };
         }
-        let count = rows.len().div_ceil(pairs.rows());
         for column in (0..width).step_by(pairs.panel()) {
             let columns = pairs.panel().min(width - column);
             let tiles = pairs.tiles[columns / pairs.lanes - 1];
             let weights = panels.numbers[column * depth / 2..].as_ptr().cast::<u16>();
             let panel_numbers = pairs.panel() * depth;
-            let mut row = 0;
-            for tile in 0..count {
-                let height = (rows.len() - row).div_ceil(count - tile);
+            for (tile, rows) in evenly(0..rounded_rows, pairs.rows()).enumerate() {
+                let (row, height) = (rows.start, rows.len());
                 let call = PairTileCall {
                     depth,
                     input: rounded[row * depth / 2..].as_ptr().cast(),
                     input_stride: depth,
                     panel: weights,
                     bias: panels.bias[column..].as_ptr(),
-                    output: output.at((rows.start + row) * output_stride + column),
+                    output: output.at((first + row) * output_stride + column),
                     output_stride,
                     finish,
                     // A tile asks for `8 · depth` bytes of the next panel.
@@ -278,19 +274,13 @@ impl Compute {
                 };
                 // SAFETY: the tile lies inside the rows that the caller has.
                 unsafe { tiles[height - 1](&call) };
-                row += height;
             }
         }
     }
 }
 
-/// Makes pairs of rows of `columns` numbers; of an odd number of rows the last one's partners are zeros. A pair takes the
-/// place of a number of `to`.
-pub(super) fn join_rows(pairs: &PairKernels, rows: &[f32], columns: usize, to: &mut [f32]) {
-    debug_assert!(columns.is_multiple_of(pairs.lanes));
-    for (two, to) in rows.chunks(2 * columns).zip(to.chunks_exact_mut(columns)) {
-        let second = if two.len() > columns { two[columns..].as_ptr() } else { std::ptr::null() };
-        // SAFETY: both rows and the target have so many numbers, a multiple of a vector.
-        unsafe { (pairs.join)(two.as_ptr(), second, columns, to.as_mut_ptr().cast()) };
-    }
+/// Numbers of 16 bits in the place of 32-bit ones.
+pub(super) fn halves(numbers: &mut [f32]) -> &mut [u16] {
+    // SAFETY: two take the place of one, whose alignment is more than enough, and any bits are numbers of both kinds.
+    unsafe { std::slice::from_raw_parts_mut(numbers.as_mut_ptr().cast(), 2 * numbers.len()) }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::attention::Matrix;
 use super::compute::Compute;
-use super::panels::join_rows;
+use super::panels::halves;
 use crate::kernels::STEP;
 use crate::kernels::pairs::PairKernels;
 use crate::kernels::training::outer::{OuterCall, prefetch_far};
@@ -152,7 +152,8 @@ impl Compute {
                 outer.right.pack(start, inputs.start + offset, columns, to);
                 if let Some(pairs) = self.pairs {
                     let joined = depth.div_ceil(2);
-                    join_rows(pairs, to, columns, &mut right_pairs[offset * joined..][..columns * joined]);
+                    let place = &mut right_pairs[offset * joined..][..columns * joined];
+                    pairs.join_rows(to, columns, halves(place));
                 }
             }
             for group in outputs.clone().step_by(GROUP) {
@@ -171,7 +172,7 @@ impl Compute {
                     }
                 }
                 if let Some(pairs) = self.pairs {
-                    join_rows(pairs, left, height, &mut left_pairs);
+                    pairs.join_rows(left, height, halves(&mut left_pairs));
                     // SAFETY: the caller's promise; both sides are packed.
                     unsafe {
                         outer.pair_tiles(pairs, depth, group..group + height, &inputs, &left_pairs, &right_pairs, add)
