@@ -9,7 +9,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use st_encoder::{Activation, Backend, Batch, Encoder, EncoderFiles, EncoderOptions, Pass, WeightFormat};
-use st_native::limits::{Stage, StageTimes, byte_peak, multiply_add_peak, product_rate, record, thread_time};
+use st_native::limits::{
+    Stage, StageTimes, byte_peak, multiply_add_peak, pair_peak, product_rate, record, thread_time,
+};
 use st_native::{InstructionSet, NativeBackend};
 
 const ROUNDS: usize = 15;
@@ -38,11 +40,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         sets.extend(InstructionSet::ALL.iter().map(|(_, set)| set).filter(|set| set.is_available()));
     }
     for set in sets {
-        let numbers = best(|| multiply_add_peak(set));
-        let bytes = best(|| byte_peak(set));
-        println!("{set}: peak {:.1} GFLOP/s, of bytes {:.1} GOP/s", numbers / 1e9, bytes / 1e9);
+        let peaks = [multiply_add_peak, pair_peak, byte_peak].map(|peak| best(|| peak(set)) / 1e9);
+        println!(
+            "{set}: peak {:.1} GFLOP/s, of bfloat16 {:.1} GFLOP/s, of bytes {:.1} GOP/s",
+            peaks[0], peaks[1], peaks[2]
+        );
         for &format in &formats {
-            let peak = if format == WeightFormat::Int8 { bytes } else { numbers };
+            let peak_of: fn(InstructionSet) -> f64 = match format {
+                WeightFormat::Int8 => byte_peak,
+                WeightFormat::BF16Products => pair_peak,
+                _ => multiply_add_peak,
+            };
+            let peak = best(|| peak_of(set));
             for (name, shape, activation) in [
                 ("qkv 384", [252, 384, 1152], None),
                 ("out 384", [252, 384, 384], None),
@@ -63,12 +72,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     latency(&*encoder, threads)?;
                 }
                 for length in [20, 250] {
-                    forward(
-                        &*encoder,
-                        if format == WeightFormat::Int8 { byte_peak } else { multiply_add_peak },
-                        set,
-                        length,
-                    )?;
+                    forward(&*encoder, peak_of, set, length)?;
                 }
             }
         }
