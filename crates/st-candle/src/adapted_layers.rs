@@ -1,9 +1,11 @@
-//! Layers and tables of a network with its adapter's changes.
+//! Layers and tables of a network with its adapters' changes.
 //!
-//! Without dropout an adapter's change is added to a layer's weight, so that whatever runs the layer runs the sum, and the
-//! derivatives reach `A` and `B` through it. With dropout the change has inputs of its own and is added to the output.
+//! Without dropout the adapters' changes are added to a layer's weight, one after the other, so that whatever runs the layer
+//! runs the sum, and the derivatives reach `A` and `B` through it. With dropout each change has inputs of its own and is added
+//! to the output.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use candle_core::{D, Tensor};
 use st_encoder::{EncoderError, Slot};
@@ -61,11 +63,20 @@ impl LinearChange {
     /// # Errors
     /// When shapes, types or devices do not fit.
     pub fn weight(&self, weight: &Tensor) -> candle_core::Result<Tensor> {
-        let sum = self.sum(weight)?;
-        match &self.magnitude {
-            Some(magnitude) => sum.broadcast_mul(&(magnitude / lengths(&sum, D::Minus1)?)?.unsqueeze(1)?),
-            None => Ok(sum),
-        }
+        self.weight_after(weight, weight)
+    }
+
+    /// The weight with this change too, where other changes made `weight` of `base`: DoRA divides by the lengths that the
+    /// rows of the base have with this change alone, as PEFT computes it.
+    ///
+    /// # Errors
+    /// When shapes, types or devices do not fit.
+    pub fn weight_after(&self, base: &Tensor, weight: &Tensor) -> candle_core::Result<Tensor> {
+        let change = self.product()?;
+        let sum = (weight + &change)?;
+        let Some(magnitude) = &self.magnitude else { return Ok(sum) };
+        let alone = if base.id() == weight.id() { sum.clone() } else { (base.detach() + change.detach())? };
+        sum.broadcast_mul(&(magnitude / lengths(&alone, D::Minus1)?)?.unsqueeze(1)?)
     }
 
     /// The changed bias.
@@ -79,11 +90,12 @@ impl LinearChange {
         }
     }
 
-    /// What the changed layer makes of `x` `[n, in]` when the change drops inputs: `result` is what the layer itself makes of
-    /// it, bias included.
+    /// What the changed layer makes of `x` `[n, in]` when inputs of changes are dropped: `result` is what the layer made of
+    /// it with the changes before this one, bias included. `base` is the layer as no change left it. Without a mask nothing is
+    /// dropped by this change.
     ///
-    /// With DoRA, the product of the weight with the inputs that are kept is scaled together with the change, and the rest
-    /// of the layer's output is left as it is: as PEFT computes it.
+    /// With DoRA and a mask, the product of the base's weight with the inputs that are kept is scaled together with the
+    /// change, and the rest of the result is left as it is; without a mask the whole result is scaled: as PEFT computes it.
     ///
     /// # Errors
     /// When shapes, types or devices do not fit.
@@ -91,35 +103,49 @@ impl LinearChange {
         &self,
         result: Tensor,
         x: &Tensor,
-        weight: &Tensor,
-        mask: &DropoutMask,
+        base: (&Tensor, Option<&Tensor>),
+        mask: Option<&DropoutMask>,
     ) -> candle_core::Result<Tensor> {
-        let kept = ops::dropout(x, Some(mask))?;
+        let (weight, bias) = base;
+        let kept = ops::dropout(x, mask)?;
         let inner = ops::linear(&kept, &self.a, None)?;
         let change = (ops::linear(&inner, &self.b.contiguous()?, self.bias.as_ref())? * self.scaling)?;
         let Some(magnitude) = &self.magnitude else { return result.add(&change) };
-        let scale = (magnitude / lengths(&self.sum(weight)?, D::Minus1)?)?;
-        let product = ops::linear(&kept, weight, None)?;
-        (&product + change)?.broadcast_mul(&scale)? + (result - &product)?
+        let scale = (magnitude / lengths(&(weight + self.product()?)?, D::Minus1)?)?;
+        match (mask, bias) {
+            (Some(_), _) => {
+                let product = ops::linear(&kept, weight, None)?;
+                (&product + change)?.broadcast_mul(&scale)? + (result - &product)?
+            }
+            (None, Some(bias)) => (result.broadcast_sub(bias)? + change)?.broadcast_mul(&scale)?.broadcast_add(bias),
+            (None, None) => (result + change)?.broadcast_mul(&scale),
+        }
     }
 
-    fn sum(&self, weight: &Tensor) -> candle_core::Result<Tensor> {
-        weight + (self.b.matmul(&self.a)? * self.scaling)?
+    /// `s·B·A`.
+    fn product(&self) -> candle_core::Result<Tensor> {
+        self.b.matmul(&self.a)? * self.scaling
     }
 }
 
 impl Network {
-    /// The change of a slot's module, and which of the module's rows the slot has.
-    fn change_of(&self, slot: Slot) -> Option<(&GraphAdapter, &GraphLayer, Option<Range<usize>>)> {
-        let adapter = self.adapter.as_deref()?;
-        let (name, rows) = self.parameters.source(slot)?;
-        Some((adapter, adapter.layers.get(name.strip_suffix(".weight")?)?, rows))
+    /// The changes of a slot's module, in the adapters' order, and which of the module's rows the slot has.
+    fn changes_of(&self, slot: Slot) -> Vec<(&GraphAdapter, &GraphLayer, Option<Range<usize>>)> {
+        if self.adapters.is_empty() {
+            return Vec::new();
+        }
+        let module = self.parameters.source(slot);
+        let Some((module, rows)) = module.and_then(|(name, rows)| Some((name.strip_suffix(".weight")?, rows))) else {
+            return Vec::new();
+        };
+        let adapters = self.adapters.iter().map(Arc::as_ref);
+        adapters.filter_map(|adapter| Some((adapter, adapter.layers.get(module)?, rows.clone()))).collect()
     }
 
-    /// The distinct parameters of those slots that `wanted` names, those of the adapter's changes among them.
+    /// The distinct parameters of those slots that `wanted` names, those of the adapters' changes among them.
     pub(crate) fn parameters_of(&self, wanted: impl Fn(&Slot) -> bool) -> Vec<&Parameter> {
         let slots = self.parameters.slots().filter(|slot| wanted(slot));
-        let changes = slots.filter_map(|slot| self.change_of(*slot));
+        let changes = slots.flat_map(|slot| self.changes_of(*slot));
         let mut numbers: Vec<usize> = changes.flat_map(|(_, layer, _)| layer.numbers()).collect();
         numbers.sort_unstable();
         numbers.dedup();
@@ -128,26 +154,31 @@ impl Network {
         found
     }
 
-    /// Whether the adapter drops inputs of its changes in this pass.
-    pub(crate) fn adapter_drops(&self, context: &Context) -> bool {
-        let rate = self.adapter.as_deref().map_or(0.0, |adapter| adapter.adapter.config().dropout);
-        context.dropout().is_some() && rate > 0.0
+    /// Whether an adapter drops inputs of its changes in this pass.
+    pub(crate) fn adapters_drop(&self, context: &Context) -> bool {
+        let drops = |adapter: &Arc<GraphAdapter>| adapter.adapter.config().dropout > 0.0;
+        context.dropout().is_some() && self.adapters.iter().any(drops)
     }
 
-    /// A linear layer with its adapter's change; as it is when the adapter drops inputs, see [`Network::adapt_result`].
+    /// A linear layer with the adapters' changes; as it is when one drops inputs, see [`Network::adapt_result`].
     pub(crate) fn adapt(&self, linear: Linear, slot: Slot, context: &Context) -> Result<Linear, EncoderError> {
-        let Some((_, layer, rows)) = self.change_of(slot).filter(|_| !self.adapter_drops(context)) else {
+        if self.adapters_drop(context) {
             return Ok(linear);
-        };
-        let change = self.linear_change(layer, rows.as_ref(), context.gradients);
-        let adapted = change.and_then(|change| {
-            let weight = change.weight(&linear.weight)?;
-            Ok(Linear { weight, bias: linear.bias.map(|bias| change.bias(&bias)).transpose()? })
-        });
-        adapted.map_err(failed)
+        }
+        let base = linear.weight.clone();
+        let mut adapted = linear;
+        for (_, layer, rows) in self.changes_of(slot) {
+            let change = self.linear_change(layer, rows.as_ref(), context.gradients);
+            let next = change.and_then(|change| {
+                let weight = change.weight_after(&base, &adapted.weight)?;
+                Ok(Linear { weight, bias: adapted.bias.as_ref().map(|bias| change.bias(bias)).transpose()? })
+            });
+            adapted = next.map_err(failed)?;
+        }
+        Ok(adapted)
     }
 
-    /// Adds the adapter's change to what a linear layer made of `x`, when the adapter drops inputs.
+    /// Adds the adapters' changes to what a linear layer made of `x`, when an adapter drops inputs.
     pub(crate) fn adapt_result(
         &self,
         result: Tensor,
@@ -156,11 +187,18 @@ impl Network {
         slot: Slot,
         context: &Context,
     ) -> Result<Tensor, EncoderError> {
-        let Some((adapter, layer, rows)) = self.change_of(slot) else { return Ok(result) };
-        let rate = adapter.adapter.config().dropout;
-        let Some(mask) = context.dropout().and_then(|pass| pass.mask(layer.place, rate)) else { return Ok(result) };
-        let change = self.linear_change(layer, rows.as_ref(), context.gradients);
-        change.and_then(|change| change.result(result, x, &linear.weight, &mask)).map_err(failed)
+        if !self.adapters_drop(context) {
+            return Ok(result);
+        }
+        let mut result = result;
+        for (adapter, layer, rows) in self.changes_of(slot) {
+            let rate = adapter.adapter.config().dropout;
+            let mask = context.dropout().and_then(|pass| pass.mask(layer.place, rate));
+            let change = self.linear_change(layer, rows.as_ref(), context.gradients);
+            let base = (&linear.weight, linear.bias.as_ref());
+            result = change.and_then(|change| change.result(result, x, base, mask.as_ref())).map_err(failed)?;
+        }
+        Ok(result)
     }
 
     /// The change of a linear layer, or of some of its rows.
@@ -181,41 +219,47 @@ impl Network {
         })
     }
 
-    /// Rows of a table with its adapter's change.
+    /// Rows of a table with the adapters' changes.
     pub(crate) fn rows(&self, slot: Slot, ids: &Tensor, context: &Context) -> Result<Tensor, EncoderError> {
         let table = self.parameters.tensor(slot, context.gradients)?;
-        let rows = ops::embedding(&table, ids).map_err(failed)?;
-        let Some((_, layer, _)) = self.change_of(slot) else { return Ok(rows) };
-        let tensor = |index: usize| self.parameters.at(index, context.gradients);
-        let compute = || -> candle_core::Result<Tensor> {
-            let a = ops::embedding(&tensor(layer.a).t()?.contiguous()?, ids)?;
-            let sum = (&rows + (ops::linear(&a, &tensor(layer.b), None)? * layer.scaling)?)?;
-            match layer.magnitude {
-                Some(magnitude) => {
-                    let whole = (table.detach() + self.table_change(layer, false)?)?;
-                    sum.broadcast_mul(&(tensor(magnitude) / lengths(&whole, 0)?)?)
+        let mut rows = ops::embedding(&table, ids).map_err(failed)?;
+        for (_, layer, _) in self.changes_of(slot) {
+            let tensor = |index: usize| self.parameters.at(index, context.gradients);
+            let compute = || -> candle_core::Result<Tensor> {
+                let a = ops::embedding(&tensor(layer.a).t()?.contiguous()?, ids)?;
+                let sum = (&rows + (ops::linear(&a, &tensor(layer.b), None)? * layer.scaling)?)?;
+                match self.table_scale(layer, &table, context.gradients)? {
+                    Some(scale) => sum.broadcast_mul(&scale),
+                    None => Ok(sum),
                 }
-                None => Ok(sum),
-            }
-        };
-        compute().map_err(failed)
+            };
+            rows = compute().map_err(failed)?;
+        }
+        Ok(rows)
     }
 
-    /// A whole table with its adapter's change.
+    /// A whole table with the adapters' changes.
     pub(crate) fn table(&self, slot: Slot, context: &Context) -> Result<Tensor, EncoderError> {
-        let table = self.parameters.tensor(slot, context.gradients)?;
-        let Some((_, layer, _)) = self.change_of(slot) else { return Ok(table) };
-        let compute = || -> candle_core::Result<Tensor> {
-            let sum = (&table + self.table_change(layer, context.gradients)?)?;
-            match layer.magnitude {
-                Some(magnitude) => {
-                    let magnitude = self.parameters.at(magnitude, context.gradients);
-                    sum.broadcast_mul(&(magnitude / lengths(&sum, 0)?)?)
+        let base = self.parameters.tensor(slot, context.gradients)?;
+        let mut table = base.clone();
+        for (_, layer, _) in self.changes_of(slot) {
+            let compute = || -> candle_core::Result<Tensor> {
+                let sum = (&table + self.table_change(layer, context.gradients)?)?;
+                match self.table_scale(layer, &base, context.gradients)? {
+                    Some(scale) => sum.broadcast_mul(&scale),
+                    None => Ok(sum),
                 }
-                None => Ok(sum),
-            }
-        };
-        compute().map_err(failed)
+            };
+            table = compute().map_err(failed)?;
+        }
+        Ok(table)
+    }
+
+    /// What DoRA multiplies the columns of a table by, which no change left yet; `None` without DoRA.
+    fn table_scale(&self, layer: &GraphLayer, base: &Tensor, gradients: bool) -> candle_core::Result<Option<Tensor>> {
+        let Some(magnitude) = layer.magnitude else { return Ok(None) };
+        let whole = (base.detach() + self.table_change(layer, false)?)?;
+        Ok(Some((self.parameters.at(magnitude, gradients) / lengths(&whole, 0)?)?))
     }
 
     /// The change of a whole table.

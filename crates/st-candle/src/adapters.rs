@@ -1,4 +1,4 @@
-//! An adapter as part of a graph: its tensors are parameters beside the frozen ones of the network.
+//! Adapters as parts of a graph: their tensors are parameters beside the frozen ones of the network.
 
 use std::collections::HashMap;
 
@@ -9,13 +9,13 @@ use st_encoder::adapters::Adapter;
 use crate::error::failed;
 use crate::parameters::Parameters;
 
-/// The adapter of a network: which of its parameters change which module.
+/// An adapter of a network: which of its parameters change which module.
 #[derive(Debug)]
 pub(crate) struct GraphAdapter {
     /// What it was made of; its numbers are those at first.
     pub(crate) adapter: Adapter,
     /// What it is called in the names of parameters.
-    name: String,
+    pub(crate) name: String,
     pub(crate) layers: HashMap<String, GraphLayer>,
 }
 
@@ -37,18 +37,17 @@ impl GraphLayer {
     }
 }
 
-/// Places of dropout from here on are adapters'; the network's own have smaller numbers.
-const FIRST_PLACE: u64 = 1 << 32;
+/// Places of dropout per adapter; those from the first such number on are adapters', the network's own are smaller.
+const PLACES: u64 = 1 << 32;
 
 impl GraphAdapter {
-    /// Adds the adapter's tensors to the parameters, freezes all others, and puts what it replaces whole into its place.
+    /// Adds the tensors of a network's adapter `number` to the parameters, and puts what it replaces whole into its place.
     pub(crate) fn attach(
-        adapter: &Adapter,
-        name: &str,
+        number: usize,
+        (name, adapter): (&str, &Adapter),
         trainable: bool,
         parameters: &mut Parameters,
     ) -> Result<Self, EncoderError> {
-        parameters.freeze_for_adapter();
         for (tensor_name, tensor) in adapter.whole_tensors() {
             parameters.replace(tensor_name, tensor, trainable)?;
         }
@@ -62,7 +61,8 @@ impl GraphAdapter {
             let (a, b) = (next()?, next()?);
             let bias = layer.bias.as_ref().map(|_| next()).transpose()?;
             let magnitude = layer.magnitude.as_ref().map(|_| next()).transpose()?;
-            let (place, scaling) = (FIRST_PLACE + place as u64, f64::from(layer.scaling));
+            let place = PLACES * (number as u64 + 1) + place as u64;
+            let scaling = layer.scaling;
             layers.insert(module.to_owned(), GraphLayer { place, a, b, bias, magnitude, scaling });
         }
         Ok(Self { adapter: adapter.clone(), name: name.to_owned(), layers })

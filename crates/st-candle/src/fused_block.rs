@@ -81,7 +81,7 @@ impl Network {
         if mask(DropoutPlace::Inner).is_some() {
             return Ok(None);
         }
-        if self.adapter_drops(context) {
+        if self.adapters_drop(context) {
             return Ok(None);
         }
         let linear = |place| self.linear_slot(at(layer, place), context);

@@ -180,7 +180,9 @@ impl EncoderGraph {
         Network::check(&spec)?;
         let parameters = Parameters::load(architecture, &spec, weights, device, dtype)?;
         let device = device.clone();
-        Ok(Self { network: Arc::new(Network { architecture, spec, rates, parameters, adapter: None, device, dtype }) })
+        Ok(Self {
+            network: Arc::new(Network { architecture, spec, rates, parameters, adapters: Vec::new(), device, dtype }),
+        })
     }
 
     /// The checkpoint's tensors that the network uses, in the order of computation.
@@ -239,9 +241,9 @@ impl EncoderGraph {
         Arc::make_mut(&mut self.network).parameters.select(trainable);
     }
 
-    /// The same network with an adapter, which is trained in the place of the network's own parameters: those are frozen, and
-    /// the adapter's are parameters beside them, under the names that PEFT gives them where the adapter is called `name`. An
-    /// adapter that is not `trainable` is frozen too.
+    /// The same network with adapters, which change it in this order and are trained in the place of the network's own
+    /// parameters: those are frozen, and the adapters' are parameters beside them, under the names that PEFT gives them where
+    /// each adapter is called as here. Adapters that are not `trainable` are frozen too.
     ///
     /// ```
     /// use candle_core::{DType, Device};
@@ -253,33 +255,46 @@ impl EncoderGraph {
     /// let (_, _, weights) = files.network()?;
     /// let config = AdapterConfig::new(4).target_modules(["query"]);
     /// let adapter = Adapter::fresh(config, &AdaptableModules::of_files(&files)?, &weights, 1)?;
-    /// let graph = EncoderGraph::load(&files, &Device::Cpu, DType::F32)?.with_adapter("default", &adapter, true)?;
+    /// let graph = EncoderGraph::load(&files, &Device::Cpu, DType::F32)?;
+    /// let graph = graph.with_adapters(&[("first", &adapter), ("second", &adapter)], true)?;
     /// let trained: Vec<_> = graph.parameters().iter().filter(|parameter| parameter.is_trainable()).collect();
-    /// assert_eq!(trained[0].name(), "encoder.layer.0.attention.self.query.lora_A.default.weight");
-    /// assert_eq!(trained.len(), 4);
-    /// assert_eq!(graph.adapter()?, Some(adapter));
+    /// assert_eq!(trained[0].name(), "encoder.layer.0.attention.self.query.lora_A.first.weight");
+    /// assert_eq!(trained.len(), 8);
+    /// assert_eq!(graph.adapters()?[1], ("second".to_owned(), adapter));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
-    /// [`EncoderError::Unsupported`] when there is one already; [`EncoderError::Execution`] for what candle meets.
-    pub fn with_adapter(&self, name: &str, adapter: &Adapter, trainable: bool) -> Result<Self, EncoderError> {
-        if self.network.adapter.is_some() {
-            return Err(unsupported("a graph has one adapter at most; merge the first into the weights"));
+    /// [`EncoderError::Unsupported`] when there are some already, or two have one name; [`EncoderError::Execution`] for what
+    /// candle meets.
+    pub fn with_adapters(&self, adapters: &[(&str, &Adapter)], trainable: bool) -> Result<Self, EncoderError> {
+        if !self.network.adapters.is_empty() {
+            return Err(unsupported("a graph is given its adapters at once; merge the first into the weights"));
+        }
+        if let Some((name, _)) = (1..adapters.len())
+            .map(|index| adapters[index])
+            .zip(1..)
+            .find_map(|(one, index)| adapters[..index].iter().any(|other| other.0 == one.0).then_some(one))
+        {
+            return Err(unsupported(format!("two adapters are called '{name}'")));
         }
         let mut network = Network::clone(&self.network);
-        let adapter = GraphAdapter::attach(adapter, name, trainable, &mut network.parameters)?;
-        network.adapter = Some(Arc::new(adapter));
+        network.parameters.freeze_for_adapters();
+        for (number, adapter) in adapters.iter().enumerate() {
+            let adapter = GraphAdapter::attach(number, *adapter, trainable, &mut network.parameters)?;
+            network.adapters.push(Arc::new(adapter));
+        }
         Ok(Self { network: Arc::new(network) })
     }
 
-    /// The adapter with its numbers as they are now; `None` without one.
+    /// The adapters by name, in order, with their numbers as they are now.
     ///
     /// # Errors
     /// [`EncoderError::Execution`] for what candle meets.
-    pub fn adapter(&self) -> Result<Option<Adapter>, EncoderError> {
-        let adapter = self.network.adapter.as_ref();
-        adapter.map(|adapter| adapter.current(&self.network.parameters)).transpose()
+    pub fn adapters(&self) -> Result<Vec<(String, Adapter)>, EncoderError> {
+        let parameters = &self.network.parameters;
+        let now = |adapter: &Arc<GraphAdapter>| Ok((adapter.name.clone(), adapter.current(parameters)?));
+        self.network.adapters.iter().map(now).collect()
     }
 
     /// Keeps some blocks and drops the others: the beginning of a smaller student (layer reduction).
@@ -303,7 +318,7 @@ impl EncoderGraph {
     /// # Errors
     /// [`EncoderError::Unsupported`] unless the numbers rise and are those of blocks.
     pub fn keep_layers(&mut self, layers: &[usize]) -> Result<(), EncoderError> {
-        if self.network.adapter.is_some() {
+        if !self.network.adapters.is_empty() {
             return Err(unsupported("a graph with an adapter keeps all its layers; merge the adapter first"));
         }
         let count = self.network.spec.layers.len();

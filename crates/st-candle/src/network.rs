@@ -23,7 +23,8 @@ pub(crate) struct Network {
     pub(crate) spec: EncoderSpec,
     pub(crate) rates: DropoutRates,
     pub(crate) parameters: Parameters,
-    pub(crate) adapter: Option<Arc<GraphAdapter>>,
+    /// In the order in which they change a module.
+    pub(crate) adapters: Vec<Arc<GraphAdapter>>,
     pub(crate) device: Device,
     pub(crate) dtype: DType,
 }
@@ -165,8 +166,8 @@ impl Network {
         Ok(())
     }
 
-    /// The one place where a linear layer's numbers are looked up; `slot` says which of its parts is where. An adapter's
-    /// change is in them, unless it drops inputs in this pass.
+    /// The one place where a linear layer's numbers are looked up; `slot` says which of its parts is where. Adapters'
+    /// changes are in them, unless one drops inputs in this pass.
     pub(crate) fn linear_slot(&self, slot: impl Fn(Part) -> Slot, context: &Context) -> Result<Linear, EncoderError> {
         let weight = self.parameters.tensor(slot(Part::Weight), context.gradients)?;
         let bias = if self.parameters.has(slot(Part::Bias)) {

@@ -33,7 +33,7 @@ pub struct Parameter {
     variable: Var,
     stored: DataType,
     trainable: bool,
-    /// Whether it may be trained at all: beside an adapter the network's own parameters may not.
+    /// Whether it may be trained at all: beside adapters the network's own parameters may not.
     free: bool,
 }
 
@@ -188,8 +188,8 @@ impl Parameters {
         }
     }
 
-    /// Freezes everything for good, because an adapter is trained instead.
-    pub(crate) fn freeze_for_adapter(&mut self) {
+    /// Freezes everything for good, because adapters are trained instead.
+    pub(crate) fn freeze_for_adapters(&mut self) {
         for parameter in &mut self.all {
             (parameter.trainable, parameter.free) = (false, false);
         }

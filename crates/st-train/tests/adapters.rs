@@ -230,15 +230,3 @@ fn one_of_several_adapters_is_trained_and_the_others_stay() {
     assert_eq!(both.adapter_state_dict(Some("first")).unwrap(), first);
     assert_ne!(both.adapter_state_dict(Some("second")).unwrap(), before[1]);
 }
-
-#[test]
-fn several_active_adapters_are_not_trained() {
-    let mut library = load("models/tiny-bert");
-    for name in ["bert-lora", "bert-other"] {
-        let folder = fixture_path("adapters").join(name);
-        library.load_adapter(folder.to_str().unwrap(), &AdapterOptions::new().name(name)).unwrap();
-    }
-    library.set_adapters(&["bert-lora", "bert-other"]).unwrap();
-    let error = TrainableModel::new(&library, TrainingOptions::new()).unwrap_err();
-    assert!(error.to_string().contains("several active adapters cannot be trained"), "{error}");
-}

@@ -11,14 +11,16 @@ mod source;
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::path::Path;
 
+pub use crate::modules::TrainedAdapters;
 pub use source::AdapterOptions;
 pub use st_encoder::adapters::{
     Adapter, AdapterBias, AdapterConfig, AdapterLayer, AdapterTensor, Initialisation, ModuleNames,
 };
 
 use crate::modules::{AdapterHost, ClipModel, InputModule, Router, Transformer};
-use crate::{Error, ErrorKind, Result, SentenceTransformer};
+use crate::{Error, ErrorKind, NewWeights, Result, SentenceTransformer};
 
 /// Under this name the original loads and makes adapters, when it is given none.
 const DEFAULT: &str = "default";
@@ -129,6 +131,40 @@ impl SentenceTransformer {
     /// When there are no adapters, or the weights cannot be read.
     pub fn merge_adapters(&mut self) -> Result<()> {
         self.adapted_mut()?.merge()
+    }
+
+    /// Saves the model once per active adapter, with that one alone active, into the folders `path/name`. Each is a model
+    /// folder that the library and the original load, and an adapter's folder that `load_adapter` and PEFT read. Several
+    /// active adapters cannot be saved by [`SentenceTransformer::save_pretrained`], nor by the original.
+    ///
+    /// ```no_run
+    /// use sentence_transformers::SentenceTransformer;
+    /// use sentence_transformers::adapters::AdapterOptions;
+    ///
+    /// let mut model = SentenceTransformer::load("sentence-transformers/all-MiniLM-L6-v2")?;
+    /// for name in ["law", "medicine"] {
+    ///     model.load_adapter(format!("me/{name}"), &AdapterOptions::new().name(name))?;
+    /// }
+    /// model.set_adapters(&["law", "medicine"])?;
+    /// model.save_adapters("both")?; // both/law and both/medicine
+    /// # Ok::<(), sentence_transformers::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When there are no adapters, the name of one cannot be a folder's, or a file cannot be written.
+    pub fn save_adapters(&self, path: impl AsRef<Path>) -> Result<()> {
+        let names = self.active_adapters()?;
+        if let Some(name) = names.iter().find(|name| name.contains(['/', '\\', ':', '\0'])) {
+            let message = format!("the adapter '{name}' cannot be saved into a folder of its name");
+            return Err(Error::new(ErrorKind::Argument, message)
+                .with_hint("make it active alone with set_adapter, and save the model with save_pretrained"));
+        }
+        for name in names {
+            let mut alone = self.with_weights(NewWeights::new())?;
+            alone.set_adapter(name)?;
+            alone.save_pretrained(path.as_ref().join(name))?;
+        }
+        Ok(())
     }
 
     /// Names of the active adapters, also while they are switched off.

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
-use st_encoder::adapters::{AdaptableModules, Adapter};
+use st_encoder::adapters::AdaptableModules;
 use st_encoder::architectures::describe;
 use st_encoder::{Backend, Batch, EncoderFiles, EncoderInfo, EncoderOptions, Pass, Rows, Weights};
 use st_vectors::Embeddings;
 
-use super::adapters::{AdapterHost, Base, Shelf};
+use super::adapters::{AdapterHost, Base, Shelf, TrainedAdapters};
 use super::transformer::{WEIGHT_FILES, merged, save_config, save_weights, with_new};
 use super::{
     Conversion, Dataflow, Feature, ImageReader, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind,
@@ -145,12 +145,12 @@ impl ClipModel {
         self.last_token.place(ids)
     }
 
-    /// The adapter that training changes in the place of the model's own weights, with its name and whether it is
-    /// trainable; `None` when there is none or they are off.
+    /// The adapters that training changes in the place of the model's own weights: the active ones.
+    /// The model's own weights are [`Transformer::files`].
     ///
     /// # Errors
-    /// When several are active.
-    pub fn trained_adapter(&self) -> Result<Option<(&str, &Adapter, bool)>> {
+    /// When several are active and one of them replaces biases or modules whole.
+    pub fn trained_adapters(&self) -> Result<TrainedAdapters<'_>> {
         self.shelf.trained()
     }
 

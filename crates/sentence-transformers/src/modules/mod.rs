@@ -33,6 +33,7 @@ pub use crate::module::{
     Origin, TextEmbedder,
 };
 pub(crate) use adapters::AdapterHost;
+pub use adapters::TrainedAdapters;
 pub use bow::BoW;
 pub use clip::{ClipModel, ClipTower};
 pub use cnn::Cnn;

@@ -58,7 +58,7 @@ pub struct AdapterLayer {
     /// The magnitude vector of DoRA: `[out]` of a linear layer, `[width]` of a table.
     pub magnitude: Option<AdapterTensor>,
     /// What the change is scaled by: `alpha / r` or `alpha / √r`.
-    pub scaling: f32,
+    pub scaling: f64,
 }
 
 impl AdapterLayer {
@@ -78,13 +78,13 @@ impl AdapterLayer {
     }
 
     fn apply_to_linear(&self, rows: Range<usize>, base: &[f32], weight: &mut [f32]) {
-        let (rank, inputs) = (self.rank(), self.a.shape[1]);
+        let (rank, inputs, scaling) = (self.rank(), self.a.shape[1], to_f32(self.scaling));
         let mut change = vec![0.0_f32; inputs];
         let rows = rows.zip(base.chunks_exact(inputs)).zip(weight.chunks_exact_mut(inputs));
         for ((row, base), weight) in rows {
             change.fill(0.0);
             for (&factor, a) in self.b.data[row * rank..][..rank].iter().zip(self.a.data.chunks_exact(inputs)) {
-                add_scaled(&mut change, factor * self.scaling, a);
+                add_scaled(&mut change, factor * scaling, a);
             }
             let scale = self.magnitude.as_ref().map(|magnitude| magnitude.data[row] / length_of_sum(base, &change));
             for (weight, change) in weight.iter_mut().zip(&change) {
@@ -95,8 +95,9 @@ impl AdapterLayer {
 
     fn apply_to_table(&self, base: &[f32], weight: &mut [f32]) {
         let (rank, count, width) = (self.rank(), self.a.shape[1], self.b.shape[0]);
+        let scaling = to_f32(self.scaling);
         let transposed: Vec<f32> =
-            (0..rank).flat_map(|k| (0..width).map(move |d| self.b.data[d * rank + k] * self.scaling)).collect();
+            (0..rank).flat_map(|k| (0..width).map(move |d| self.b.data[d * rank + k] * scaling)).collect();
         let change_of = |row: usize, change: &mut [f32]| {
             change.fill(0.0);
             for (k, b) in transposed.chunks_exact(width).enumerate() {
@@ -159,7 +160,7 @@ fn length_of_sum(a: &[f32], b: &[f32]) -> f32 {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "rounding to 32 bits is the purpose")]
-fn to_f32(number: f64) -> f32 {
+pub(super) fn to_f32(number: f64) -> f32 {
     number as f32
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::adapter::Adapter;
+use super::layer::to_f32;
 use super::modules::ModuleKind;
 use crate::EncoderError;
 use crate::weights::WeightsOverlay;
@@ -93,9 +94,10 @@ impl WeightsOverlay for MergedAdapters {
         } else if let Some(module) = name.strip_suffix(".bias") {
             for layer in self.adapters.iter().filter_map(|adapter| adapter.layer(module)) {
                 if let Some(bias) = &layer.bias {
+                    let scaling = to_f32(layer.scaling);
                     let part = bias.data().get(rows.clone()).ok_or_else(|| misfit(name, &rows))?;
                     for (number, bias) in numbers.iter_mut().zip(part) {
-                        *number += layer.scaling * bias;
+                        *number += scaling * bias;
                     }
                 }
             }

@@ -146,12 +146,11 @@ impl<'a> Targets<'a> {
     }
 
     /// What the change of a module is scaled by.
-    #[expect(clippy::cast_possible_truncation, reason = "weights are 32-bit floats")]
-    pub(super) fn scaling(&self, module: &str) -> f32 {
+    pub(super) fn scaling(&self, module: &str) -> f64 {
         let alpha = self.alphas.iter().find(|(pattern, _)| pattern.is_match(module));
         let alpha = alpha.map_or(self.config.alpha, |(_, alpha)| *alpha);
         let rank = self.rank(module) as f64;
-        (alpha / if self.config.rank_stabilised { rank.sqrt() } else { rank }) as f32
+        alpha / if self.config.rank_stabilised { rank.sqrt() } else { rank }
     }
 
     /// What to say when no module is meant, in PEFT's words.

@@ -80,7 +80,8 @@ pub trait EmbeddingModel: Debug + Send + Sync {
     /// When the engine cannot load it.
     fn sentence_transformer(&self) -> Result<SentenceTransformer>;
 
-    /// Saves the model as a folder that the library and the original load, with the weights as they are now.
+    /// Saves the model as a folder that the library and the original load, with the weights as they are now. With several
+    /// active adapters there is a folder for each inside it, the model with that one alone.
     ///
     /// # Errors
     /// When a file cannot be written.

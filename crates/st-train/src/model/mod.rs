@@ -12,4 +12,5 @@ pub use column::Column;
 pub use contract::{Embedded, EmbeddingModel, InputKind, TokenRows};
 pub use parameters::{Parameter, Parameters};
 pub use pass::{PassMode, TrainingPass};
+pub(crate) use trainable::save;
 pub use trainable::{TrainableModel, TrainingOptions};

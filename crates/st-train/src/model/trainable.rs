@@ -317,6 +317,14 @@ impl EmbeddingModel for TrainableModel {
     }
 
     fn save(&self, folder: &Path) -> Result<()> {
-        Ok(self.sentence_transformer()?.save_pretrained(folder)?)
+        Ok(save(&self.sentence_transformer()?, folder)?)
+    }
+}
+
+/// Saves a model into a folder; with several active adapters the model with each, into a folder inside it.
+pub(crate) fn save(model: &SentenceTransformer, folder: &Path) -> sentence_transformers::Result<()> {
+    match model.active_adapters() {
+        Ok(active) if active.len() > 1 => model.save_adapters(folder),
+        _ => model.save_pretrained(folder),
     }
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use sentence_transformers::SentenceTransformer;
 
 use crate::Result;
-use crate::model::EmbeddingModel;
+use crate::model::{EmbeddingModel, save};
 
 use super::Setup;
 
 /// Saves the model as it is now.
 pub(super) fn save_model(model: &dyn EmbeddingModel, setup: &Setup, folder: &Path) -> Result<()> {
     log::info!("Saving model checkpoint to {}", folder.display());
-    Ok(library(model, setup)?.save_pretrained(folder)?)
+    Ok(save(&library(model, setup)?, folder)?)
 }
 
 /// The model as it is now, for inference.

@@ -12,6 +12,7 @@ use crate::Result;
 use crate::files::ModuleWriter;
 pub(super) use base::Base;
 pub(super) use shelf::Shelf;
+pub use shelf::TrainedAdapters;
 
 /// A module that adapters can be laid over: `Transformer` and `CLIPModel`. The model-wide methods of
 /// [`crate::SentenceTransformer`] delegate to these.

@@ -19,6 +19,30 @@ pub(crate) struct Shelf {
     frozen: bool,
 }
 
+/// The active adapters of a module, which training changes in the place of the module's own weights.
+///
+/// ```no_run
+/// use std::any::Any;
+///
+/// use sentence_transformers::SentenceTransformer;
+/// use sentence_transformers::modules::Transformer;
+///
+/// let model = SentenceTransformer::load("my-adapted-model")?;
+/// let mut modules = model.pipeline().modules();
+/// if let Some(transformer) = modules.find_map(|(_, module)| (module as &dyn Any).downcast_ref::<Transformer>()) {
+///     let trained = transformer.trained_adapters()?;
+///     println!("{} adapters, to be trained: {}", trained.adapters.len(), trained.trainable);
+/// }
+/// # Ok::<(), sentence_transformers::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TrainedAdapters<'a> {
+    /// Names and adapters, in the order in which they change a module. None when they are off.
+    pub adapters: Vec<(&'a str, &'a Adapter)>,
+    /// Whether training changes them; adapters that were loaded for inference it leaves as they are.
+    pub trainable: bool,
+}
+
 fn argument(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Argument, message)
 }
@@ -141,17 +165,23 @@ impl Shelf {
         Ok(changed.then_some(next))
     }
 
-    /// The adapter that training changes, with its name and whether it is to be trained; `None` when all are off.
-    pub(crate) fn trained(&self) -> Result<Option<(&str, &Adapter, bool)>> {
-        if self.disabled || self.is_empty() {
-            return Ok(None);
+    /// The adapters that training changes.
+    pub(crate) fn trained(&self) -> Result<TrainedAdapters<'_>> {
+        let found = |name: &String| {
+            self.loaded.iter().find(|(known, _)| known == name).map(|(name, adapter)| (name.as_str(), adapter.as_ref()))
+        };
+        let active = if self.disabled { &[][..] } else { self.active.as_slice() };
+        let adapters: Vec<(&str, &Adapter)> = active.iter().filter_map(found).collect();
+        let replaces = |(_, adapter): &&(&str, &Adapter)| adapter.whole_tensors().next().is_some();
+        if let Some((name, _)) = adapters.iter().find(replaces).filter(|_| adapters.len() > 1) {
+            let message = format!(
+                "adapter '{name}' replaces modules or biases whole ('modules_to_save', 'bias'): it is trained alone, not \
+                 beside others"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, message)
+                .with_hint("make it the only active one with set_adapter, or merge it with merge_adapters"));
         }
-        match self.active.as_slice() {
-            [] => Ok(None),
-            [name] => Ok(self.get(name).map(|adapter| (name.as_str(), adapter, !self.frozen))),
-            _ => Err(Error::new(ErrorKind::Unsupported, "a model with several active adapters cannot be trained")
-                .with_hint("make one active with set_adapter, or merge them with merge_adapters")),
-        }
+        Ok(TrainedAdapters { adapters, trainable: !self.frozen })
     }
 
     /// With the active adapters frozen or not.

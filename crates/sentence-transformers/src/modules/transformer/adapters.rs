@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use st_encoder::adapters::{AdaptableModules, Adapter};
+use st_encoder::adapters::AdaptableModules;
 use st_encoder::{Encoder, EncoderFiles, Weights};
 
-use super::super::adapters::{AdapterHost, Shelf};
+use super::super::adapters::{AdapterHost, Shelf, TrainedAdapters};
 use super::{EncoderSource, Transformer, checkpoint};
 use crate::{Error, ErrorKind, Result};
 
@@ -32,12 +32,12 @@ impl Transformer {
         })
     }
 
-    /// The adapter that training changes in the place of the model's own weights, with its name and whether it is
-    /// trainable; `None` when there is none or they are off. The model's own weights are [`Transformer::files`].
+    /// The adapters that training changes in the place of the model's own weights: the active ones.
+    /// The model's own weights are [`Transformer::files`].
     ///
     /// # Errors
-    /// When several are active.
-    pub fn trained_adapter(&self) -> Result<Option<(&str, &Adapter, bool)>> {
+    /// When several are active and one of them replaces biases or modules whole.
+    pub fn trained_adapters(&self) -> Result<TrainedAdapters<'_>> {
         self.shelf.trained()
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use candle_core::{Tensor, Var};
-use sentence_transformers::modules::{ClipModel, ClipTower, Module};
+use sentence_transformers::modules::{ClipModel, ClipTower, Module, TrainedAdapters};
 use st_candle::{EncoderGraph, LinearChange, ops};
 use st_encoder::adapters::{Adapter, AdapterTensor};
 
@@ -33,10 +33,11 @@ struct Tower {
     graph: EncoderGraph,
     /// The map's weight, `[width, hidden]`.
     projection: String,
-    change: Option<ProjectionChange>,
+    /// What adapters change about the map, in their order.
+    changes: Vec<ProjectionChange>,
 }
 
-/// What an adapter changes about a map: names of its parameters, and its settings.
+/// What one adapter changes about a map: names of its parameters, and its settings.
 #[derive(Debug)]
 struct ProjectionChange {
     a: String,
@@ -46,28 +47,29 @@ struct ProjectionChange {
     dropout: f64,
 }
 
-/// An active adapter is trained in the place of the model's own weights: its name, itself, and whether it is trained.
-type Adapted<'a> = Option<(&'a str, &'a Adapter, bool)>;
-
 pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> Result<Arc<dyn GraphModule>> {
     let model = typed::<ClipModel>(module)?;
-    let (path, adapted) = (format!("{path}{MODEL}"), model.trained_adapter()?);
+    // Active adapters are trained in the place of the model's own weights.
+    let (path, active) = (format!("{path}{MODEL}"), model.trained_adapters()?);
     let mut towers = Vec::with_capacity(2);
     for tower in model.towers() {
         let mut graph = network(tower.files(), builder)?;
-        if let Some((name, adapter, trainable)) = adapted {
-            match adapter.part(&format!("{}.", tower.name())) {
-                Some(part) => graph = graph.with_adapter(name, &part, trainable)?,
-                None => graph.freeze(|_| false),
-            }
+        let start = format!("{}.", tower.name());
+        let part = |(name, adapter): &(&'_ str, &Adapter)| Some((name.to_string(), adapter.part(&start)?));
+        let parts: Vec<(String, Adapter)> = active.adapters.iter().filter_map(part).collect();
+        let parts: Vec<(&str, &Adapter)> = parts.iter().map(|(name, part)| (name.as_str(), part)).collect();
+        if !parts.is_empty() {
+            graph = graph.with_adapters(&parts, active.trainable)?;
+        } else if !active.adapters.is_empty() {
+            graph.freeze(|_| false);
         }
-        let own = format!("{path}{}.", tower.name());
+        let own = format!("{path}{start}");
         register(&graph, &own, builder)?;
-        towers.push(Tower { path: own, graph, projection: tower.projection_name().to_owned(), change: None });
+        towers.push(Tower { path: own, graph, projection: tower.projection_name().to_owned(), changes: Vec::new() });
     }
     // In the order in which the original lists them.
     for (tower, graph) in model.towers().into_iter().zip(&mut towers).rev() {
-        graph.change = projection(&tower, adapted, &path, builder)?;
+        graph.changes = projection(&tower, &active, &path, builder)?;
     }
     match <[Tower; 2]>::try_from(towers) {
         Ok([text, vision]) => Ok(Arc::new(ClipGraph { model: model.clone(), path, text, vision })),
@@ -75,13 +77,13 @@ pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> R
     }
 }
 
-/// Registers the parameters of a map and of what an adapter changes about it.
+/// Registers the parameters of a map and of what adapters change about it.
 fn projection(
     tower: &ClipTower<'_>,
-    adapted: Adapted<'_>,
+    active: &TrainedAdapters<'_>,
     path: &str,
     builder: &mut Builder,
-) -> Result<Option<ProjectionChange>> {
+) -> Result<Vec<ProjectionChange>> {
     let name = tower.projection_name();
     let push = |builder: &mut Builder, name: &str, numbers: &[f32], shape: &[usize], trainable: bool| -> Result<()> {
         let value = Tensor::from_slice(numbers, shape, &builder.device)?.to_dtype(builder.data_type)?;
@@ -93,33 +95,34 @@ fn projection(
         Ok(())
     };
     let (numbers, shape) = tower.projection()?;
-    let Some((called, adapter, trainable)) = adapted else {
-        push(builder, name, &numbers, &shape, true)?;
-        return Ok(None);
-    };
-    match adapter.whole_tensors().find(|(whole, _)| *whole == name) {
-        Some((_, whole)) => push(builder, name, whole.data(), whole.shape(), trainable)?,
-        None => push(builder, name, &numbers, &shape, false)?,
+    let whole =
+        active.adapters.iter().rev().find_map(|(_, adapter)| {
+            adapter.whole_tensors().find_map(|(known, tensor)| (known == name).then_some(tensor))
+        });
+    match whole {
+        Some(whole) => push(builder, name, whole.data(), whole.shape(), active.trainable)?,
+        None => push(builder, name, &numbers, &shape, active.adapters.is_empty())?,
     }
     let module = name.trim_end_matches(".weight");
-    let Some(layer) = adapter.layer(module) else { return Ok(None) };
-    let own: Vec<(String, &AdapterTensor)> =
-        adapter.parameters(called).into_iter().filter(|(name, _)| name.starts_with(&format!("{module}."))).collect();
-    for (name, tensor) in &own {
-        push(builder, name, tensor.data(), tensor.shape(), trainable)?;
+    let mut changes = Vec::new();
+    for (called, adapter) in &active.adapters {
+        let Some(layer) = adapter.layer(module) else { continue };
+        let mut own: Vec<(String, &AdapterTensor)> = adapter.parameters(called);
+        own.retain(|(name, _)| name.starts_with(&format!("{module}.")));
+        for (name, tensor) in &own {
+            push(builder, name, tensor.data(), tensor.shape(), active.trainable)?;
+        }
+        // `A`, `B`, and DoRA's magnitudes; a map has no bias that an adapter could change.
+        let mut names = own.into_iter().map(|(name, _)| name);
+        let (Some(a), Some(b), magnitude) = (names.next(), names.next(), names.next()) else {
+            return Err(TrainError::invalid(format!(
+                "the change of '{module}' by the adapter '{called}' is not whole"
+            )));
+        };
+        let (scaling, dropout) = (layer.scaling, adapter.config().dropout);
+        changes.push(ProjectionChange { a, b, magnitude, scaling, dropout });
     }
-    // `A`, `B`, and DoRA's magnitudes; a map has no bias that an adapter could change.
-    let mut names = own.into_iter().map(|(name, _)| name);
-    match (names.next(), names.next(), names.next()) {
-        (Some(a), Some(b), magnitude) => Ok(Some(ProjectionChange {
-            a,
-            b,
-            magnitude,
-            scaling: f64::from(layer.scaling),
-            dropout: adapter.config().dropout,
-        })),
-        _ => Err(TrainError::invalid(format!("the adapter's change of '{module}' is not whole"))),
-    }
+    Ok(changes)
 }
 
 impl GraphModule for ClipGraph {
@@ -146,18 +149,29 @@ impl ClipGraph {
     /// Rows of an encoder in the common space.
     fn map(&self, tower: &Tower, rows: &Tensor, run: &mut Run<'_>) -> Result<Tensor> {
         let weight = run.weight(&self.path, &tower.projection)?;
-        let Some(names) = &tower.change else { return Ok(ops::linear(rows, &weight, None)?) };
-        let change = LinearChange {
-            a: run.weight(&self.path, &names.a)?,
-            b: run.weight(&self.path, &names.b)?,
-            bias: None,
-            magnitude: names.magnitude.as_ref().map(|name| run.weight(&self.path, name)).transpose()?,
-            scaling: names.scaling,
+        let change = |names: &ProjectionChange| -> Result<LinearChange> {
+            Ok(LinearChange {
+                a: run.weight(&self.path, &names.a)?,
+                b: run.weight(&self.path, &names.b)?,
+                bias: None,
+                magnitude: names.magnitude.as_ref().map(|name| run.weight(&self.path, name)).transpose()?,
+                scaling: names.scaling,
+            })
         };
-        let mask = if names.dropout > 0.0 { run.masks().and_then(|masks| masks.mask(0, names.dropout)) } else { None };
-        Ok(match mask {
-            Some(mask) => change.result(ops::linear(rows, &weight, None)?, rows, &weight, &mask)?,
-            None => ops::linear(rows, &change.weight(&weight)?, None)?,
-        })
+        let changes = tower.changes.iter().map(change).collect::<Result<Vec<_>>>()?;
+        if !tower.changes.iter().any(|names| names.dropout > 0.0) {
+            let mut changed = weight.clone();
+            for change in &changes {
+                changed = change.weight_after(&weight, &changed)?;
+            }
+            return Ok(ops::linear(rows, &changed, None)?);
+        }
+        let masks = run.masks();
+        let mut result = ops::linear(rows, &weight, None)?;
+        for ((place, names), change) in (0..).zip(&tower.changes).zip(&changes) {
+            let mask = masks.and_then(|masks| masks.mask(place, names.dropout));
+            result = change.result(result, rows, (&weight, None), mask.as_ref())?;
+        }
+        Ok(result)
     }
 }

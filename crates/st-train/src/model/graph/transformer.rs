@@ -30,9 +30,10 @@ pub(super) fn build(module: &dyn Module, path: &str, builder: &mut Builder) -> R
         )
     })?;
     let mut graph = network(files, builder)?;
-    // An active adapter is trained in the place of the model's own weights.
-    if let Some((name, adapter, trainable)) = transformer.trained_adapter()? {
-        graph = graph.with_adapter(name, adapter, trainable)?;
+    // Active adapters are trained in the place of the model's own weights.
+    let active = transformer.trained_adapters()?;
+    if !active.adapters.is_empty() {
+        graph = graph.with_adapters(&active.adapters, active.trainable)?;
     }
     let path = format!("{path}{MODEL}");
     register(&graph, &path, builder)?;
