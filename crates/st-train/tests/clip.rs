@@ -14,7 +14,7 @@ use sentence_transformers::{Image, LoadOptions, SentenceTransformer};
 use serde::Deserialize;
 use st_candle::{CandleBackend, DeviceChoice};
 use st_testing::fixture_path;
-use st_train::data::{Cell, Table};
+use st_train::data::{Cell, Collator, Dataset, Table};
 use st_train::losses::{CachedMultipleNegativesRankingLoss, MegaBatchMarginLoss, MultipleNegativesRankingLoss};
 use st_train::model::{Column, EmbeddingModel, InputKind, TrainableModel, TrainingOptions, TrainingPass};
 use st_train::random::Generator;
@@ -25,7 +25,14 @@ struct Golden {
     arguments: serde_json::Value,
     captions: Vec<String>,
     gradients: Gradients,
+    mixed: Mixed,
     curve: Curve,
+}
+
+#[derive(Deserialize)]
+struct Mixed {
+    images: [Vec<usize>; 2],
+    gradients: Gradients,
 }
 
 #[derive(Deserialize)]
@@ -127,10 +134,65 @@ fn the_graph_s_vectors_are_those_of_the_native_engine() {
 
 #[test]
 fn gradients_are_the_originals() {
-    let Golden { gradients: expected, .. } = golden();
+    let golden = golden();
     let model = trainable(DType::F64);
-    let columns = columns(&model, &golden(), expected.rows);
-    let batch = ObjectiveBatch { model: &model, columns: &columns, targets: &Targets::None };
+    let columns = columns(&model, &golden, golden.gradients.rows);
+    assert_gradients(&model, &columns, &golden.gradients);
+}
+
+/// Columns of both: of each, images at the golden's rows and captions at the others.
+fn mixed(golden: &Golden) -> Table {
+    let rows = golden.mixed.gradients.rows;
+    let column = |images: &Vec<usize>| -> Vec<Cell> {
+        let cell = |row| if images.contains(&row) { picture(row).into() } else { golden.captions[row].clone().into() };
+        (0..rows).map(cell).collect()
+    };
+    let [first, second] = [0, 1].map(|number| column(&golden.mixed.images[number]));
+    Table::new().column("first", first).unwrap().column("second", second).unwrap()
+}
+
+#[test]
+fn gradients_of_columns_of_texts_and_images_are_the_originals() {
+    let golden = golden();
+    let (model, table) = (trainable(DType::F64), mixed(&golden));
+    let expected = &golden.mixed.gradients;
+    let rows = (0..expected.rows).map(|row| table.row(row).unwrap()).collect();
+    let names = ["first", "second"].map(String::from);
+    let batch = Collator::default().collate(&model, None, &names, rows).unwrap();
+    let parts = batch.columns.iter().map(|column| column.parts().map(|(texts, images)| (texts.len(), images.len())));
+    assert_eq!(parts.collect::<Vec<_>>(), [Some((3, 3)), Some((4, 2))]);
+    assert_gradients(&model, &batch.columns, expected);
+
+    // In pieces, too.
+    let whole = ObjectiveBatch { model: &model, columns: &batch.columns, targets: &Targets::None };
+    let gradients = |loss: &dyn Objective| {
+        let (_, gradients) = loss.backward(&whole, &mut TrainingPass::training(Generator::new(1)), 1.0).unwrap();
+        let of = |parameter: &st_train::model::Parameter| numbers(gradients.get(parameter.variable()).unwrap());
+        model.parameters().iter().flat_map(of).collect::<Vec<f64>>()
+    };
+    let cached = CachedMultipleNegativesRankingLoss::new(MultipleNegativesRankingLoss::new(), 2).unwrap();
+    assert_near(&gradients(&cached), &gradients(&MultipleNegativesRankingLoss::new()), 1e-9);
+}
+
+#[test]
+fn a_trainer_reads_columns_of_texts_and_images() {
+    let golden = golden();
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = arguments(&golden, folder.path()).max_steps(2);
+    let mut trainer = Trainer::new(trainable(DType::F32), arguments)
+        .train_dataset(mixed(&golden))
+        .loss(MultipleNegativesRankingLoss::new());
+    trainer.train().unwrap();
+    let losses = logged(&trainer, "loss");
+    assert!(losses.len() == 2 && (losses[0] - golden.mixed.gradients.loss).abs() < 1e-3, "{losses:?}");
+    let to = folder.path().join("saved");
+    trainer.save_model(&to).unwrap();
+    let card = std::fs::read_to_string(to.join("README.md")).unwrap();
+    assert!(card.contains("PIL.Image.Image"), "{card}");
+}
+
+fn assert_gradients(model: &TrainableModel, columns: &[Column], expected: &Gradients) {
+    let batch = ObjectiveBatch { model, columns, targets: &Targets::None };
     let loss = MultipleNegativesRankingLoss::new();
     let (value, gradients) = loss.backward(&batch, &mut TrainingPass::training(Generator::new(1)), 1.0).unwrap();
     let value = numbers(&value.parts()[0].1)[0];
@@ -283,9 +345,9 @@ fn what_cannot_be_trained_is_said() {
     };
     let plain = || arguments(&golden, folder.path());
     let texts = ["a", "b"].map(Cell::from);
-    let mixed = Table::new().column("a", [picture(1).into(), Cell::from("b")]).unwrap().column("b", texts.clone());
+    let mixed = Table::new().column("a", [picture(1).into(), Cell::from(3)]).unwrap().column("b", texts.clone());
     let error = run(trainable(DType::F32), mixed.unwrap(), plain());
-    assert_eq!(error, "column 'a' holds images and other values; a column is of one kind");
+    assert!(error.contains("column 'a' holds a whole number where a text is needed"), "{error}");
     let bert = SentenceTransformer::load(st_testing::tiny_model("tiny-bert").to_str().unwrap()).unwrap();
     let bert = TrainableModel::new(&bert, TrainingOptions::new()).unwrap();
     let error = run(bert, pairs(&golden, 4), plain());

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use candle_core::{Device, Tensor};
+use sentence_transformers::Image;
 
 use crate::loss::Targets;
 use crate::model::{Column, EmbeddingModel};
@@ -14,7 +15,7 @@ use super::dataset::LABEL_COLUMNS;
 use super::settings::{PromptSettings, RouterMapping};
 
 /// Makes batches: the first of [`LABEL_COLUMNS`] that is there becomes the targets, every other column is tokenised, with
-/// its prompt in front and by its route. A column of images is decoded instead, for models that see.
+/// its prompt in front and by its route. Images are decoded instead, for models that see; a column may hold texts and images.
 ///
 /// ```
 /// use st_train::data::{Collator, RouterMapping};
@@ -44,7 +45,7 @@ impl CollatedBatch {
     /// Number of tokens of all columns.
     #[must_use]
     pub fn tokens(&self) -> usize {
-        self.columns.iter().map(|column| column.batch().offsets().last().copied().unwrap_or(0)).sum()
+        self.columns.iter().map(Column::tokens).sum()
     }
 }
 
@@ -67,8 +68,8 @@ impl Collator {
     /// Warns, once per layout, when telling column names stand at unusual places.
     ///
     /// # Errors
-    /// When a column holds neither texts nor images, or both, an image cannot be decoded, labels are of different kinds, prompts are by dataset where there is only
-    /// one, or the tokenizer fails.
+    /// When a column holds other than texts and images, an image cannot be decoded, a prompt would be put before one, labels
+    /// are of different kinds, prompts are by dataset where there is only one, or the tokenizer fails.
     pub fn collate(
         &mut self,
         model: &dyn EmbeddingModel,
@@ -98,17 +99,22 @@ impl Collator {
                 None => None,
             };
             let route = self.router_mapping.route(dataset, name);
-            let images = cells.iter().map(|cell| cell.as_image().cloned()).collect::<Option<Vec<_>>>();
-            if let Some(images) = images.filter(|images| !images.is_empty()) {
-                if prompt.is_some_and(|prompt| !prompt.is_empty()) {
-                    let message = format!("would put a prompt before column '{name}', which holds images");
-                    return Err(TrainError::option("prompts", message));
-                }
-                batch.columns.push(model.read_images(&images, route)?);
-                continue;
+            let is_image: Vec<bool> = cells.iter().map(|cell| cell.as_image().is_some()).collect();
+            let images: Vec<Image> = cells.iter().filter_map(|cell| cell.as_image().cloned()).collect();
+            let cells = cells.into_iter().filter(|cell| cell.as_image().is_none());
+            let texts = cells.map(|cell| text(name, cell)).collect::<Result<Vec<_>>>()?;
+            if !images.is_empty() && prompt.is_some_and(|prompt| !prompt.is_empty()) {
+                let message = format!("would put a prompt before column '{name}', which holds images");
+                return Err(TrainError::option("prompts", message));
             }
-            let texts = cells.into_iter().map(|cell| text(name, cell)).collect::<Result<Vec<_>>>()?;
-            batch.columns.push(model.tokenize(&texts, prompt, route)?);
+            batch.columns.push(match (texts.is_empty(), images.is_empty()) {
+                (_, true) => model.tokenize(&texts, prompt, route)?,
+                (true, false) => model.read_images(&images, route)?,
+                (false, false) => {
+                    let images = model.read_images(&images, route)?;
+                    Column::of_both(model.tokenize(&texts, prompt, route)?, images, is_image)?
+                }
+            });
         }
         if batch.columns.is_empty() {
             return Err(TrainError::invalid(format!(
@@ -123,10 +129,6 @@ impl Collator {
 fn text(column: &str, cell: Cell) -> Result<String> {
     match cell {
         Cell::Text(text) => Ok(text),
-        Cell::Image(_) => {
-            let message = format!("column '{column}' holds images and other values; a column is of one kind");
-            Err(TrainError::invalid(message))
-        }
         other => Err(TrainError::invalid(format!(
             "column '{column}' holds {} where a text is needed; labels belong into a column called 'label' or 'score'",
             other.kind()

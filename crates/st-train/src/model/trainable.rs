@@ -201,6 +201,12 @@ impl EmbeddingModel for TrainableModel {
             let none = Tensor::zeros((0, self.dimension), self.options.data_type, &self.options.device)?;
             return Ok(Embedded::of(none));
         }
+        if let (Some((texts, images)), Some(places)) = (column.parts(), column.places()) {
+            let texts = self.embed(texts, pass)?.sentences;
+            let rows = Tensor::cat(&[texts, self.embed(images, pass)?.sentences], 0)?;
+            let places = Tensor::new(places, &self.options.device)?;
+            return Ok(Embedded::of(st_candle::ops::embedding(&rows, &places)?));
+        }
         let (layers, tokens) = (pass.layers(), pass.tokens());
         let flow = self.run(&self.modules, Flow::default(), column, pass)?;
         let offsets = column.batch().offsets();

@@ -103,8 +103,11 @@ fn describe(model: &dyn EmbeddingModel, setup: &Setup, data: &Datasets) -> Resul
             facts.size = None;
         }
         for (index, statistics) in facts.statistics.iter_mut().enumerate() {
-            if rows.first().is_some_and(|row| row[index].as_image().is_some()) {
+            let mut images = rows.iter().map(|row| row[index].as_image().is_some());
+            if images.next() == Some(true) {
                 (statistics.kind, statistics.details) = ("PIL.Image.Image".to_owned(), Vec::new());
+            } else if images.any(|is_image| is_image) {
+                statistics.details = Vec::new();
             }
         }
         all.push(facts);
