@@ -89,7 +89,7 @@ fn vectors(model: &SentenceTransformer, golden: &Golden) -> Vectors {
 #[test]
 fn embeddings_with_an_adapter_are_the_originals() {
     let golden = golden();
-    assert_eq!(golden.adapters.len(), 5);
+    assert_eq!(golden.adapters.len(), 7);
     for (name, expected) in &golden.adapters {
         let mut model = load(&base());
         let before = vectors(&model, &golden);
@@ -179,6 +179,30 @@ fn a_fresh_adapter_changes_nothing_and_names_its_base() {
 }
 
 #[test]
+fn a_fresh_adapter_on_the_map_of_patches_has_the_shapes_of_a_convolution() {
+    let golden = golden();
+    for dora in [false, true] {
+        let mut model = load(&base());
+        let before = vectors(&model, &golden);
+        let config = AdapterConfig::new(2).target_modules(["patch_embedding"]).dora(dora);
+        model.add_adapter(config, None, 3).unwrap();
+        assert!(vectors(&model, &golden).apart(&before) < 1e-6);
+        let tensors = model.adapter_state_dict(None).unwrap();
+        let shape = |end: &str| tensors[&format!("vision_model.embeddings.patch_embedding.{end}")].shape().to_vec();
+        assert_eq!(shape("lora_A.weight"), [2, 3, 8, 8]);
+        assert_eq!(shape("lora_B.weight"), [24, 2, 1, 1]);
+        assert_eq!(tensors.len(), 2 + usize::from(dora));
+        if dora {
+            assert_eq!(shape("lora_magnitude_vector"), [1, 24, 1, 1]);
+        }
+    }
+    // As PEFT has it, `all-linear` does not mean it.
+    let mut model = load(&base());
+    model.load_adapter(adapter("dora"), &AdapterOptions::new()).unwrap();
+    assert!(model.adapter_state_dict(None).unwrap().keys().all(|name| !name.contains("patch_embedding")));
+}
+
+#[test]
 fn narrower_weights_have_the_adapter_in_them() {
     let golden = golden();
     let mut model = LoadOptions::new().weights(WeightFormat::F16).load(base().to_str().unwrap()).unwrap();
@@ -192,8 +216,10 @@ fn what_does_not_fit_leaves_the_model_as_it_was() {
     let mut model = load(&base());
     let before = vectors(&model, &golden);
     let config = |names: &[&str]| AdapterConfig::new(2).target_modules(names.iter().copied());
+    let mut biased = config(&["patch_embedding"]);
+    biased.lora_bias = true;
     for (config, expected) in [
-        (config(&["patch_embedding", "q_proj"]), "'vision_model.embeddings.patch_embedding' is a convolution"),
+        (biased, "'vision_model.embeddings.patch_embedding', which has no bias"),
         (config(&["query"]), "Target modules {'query'} not found in the base model."),
         (AdapterConfig::new(2), "Please specify `target_modules`"),
     ] {

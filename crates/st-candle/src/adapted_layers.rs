@@ -209,12 +209,14 @@ impl Network {
         gradients: bool,
     ) -> candle_core::Result<LinearChange> {
         let tensor = |index: usize| self.parameters.at(index, gradients);
-        let rows_of = |index: usize| part(tensor(index), rows);
+        // A convolution's tensors have more dimensions than those of the linear layer that it is.
+        let matrix = |index: usize| tensor(index).flatten_from(1);
+        let vector = |index: usize| part(tensor(index).flatten_all()?, rows);
         Ok(LinearChange {
-            a: tensor(layer.a),
-            b: rows_of(layer.b)?,
-            bias: layer.bias.map(rows_of).transpose()?,
-            magnitude: layer.magnitude.map(rows_of).transpose()?,
+            a: matrix(layer.a)?,
+            b: part(matrix(layer.b)?, rows)?,
+            bias: layer.bias.map(vector).transpose()?,
+            magnitude: layer.magnitude.map(vector).transpose()?,
             scaling: layer.scaling,
         })
     }

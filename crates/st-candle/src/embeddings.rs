@@ -4,7 +4,7 @@ use candle_core::{Device, Tensor};
 use st_encoder::{Batch, EncoderError, PatchSpec, PositionSpec, Slot};
 
 use crate::error::failed;
-use crate::network::{Context, DropoutPlace, Network};
+use crate::network::{Context, DropoutPlace, Linear, Network};
 use crate::ops;
 
 impl Network {
@@ -48,12 +48,16 @@ impl Network {
     fn embed_patches(&self, batch: &Batch, patches: PatchSpec, context: &Context) -> Result<Tensor, EncoderError> {
         let numbers = batch.patches(0..batch.len()).unwrap_or_default();
         let count = batch.tokens() - batch.len();
-        let weight = self.parameters.tensor(Slot::PatchProjection, context.gradients)?;
+        let slot = Slot::PatchProjection;
+        let weight = self.parameters.tensor(slot, context.gradients)?.flatten_from(1).map_err(failed)?;
         let class = self.parameters.tensor(Slot::ClassEmbedding, context.gradients)?;
+        let numbers = Tensor::from_slice(numbers, (count, patches.numbers()), &Device::Cpu);
+        let numbers = numbers.and_then(|numbers| numbers.to_dtype(self.dtype)?.to_device(&self.device));
+        let numbers = numbers.map_err(failed)?;
+        let linear = self.adapt(Linear { weight, bias: None }, slot, context)?;
+        let mapped = ops::linear(&numbers, &linear.weight, None).map_err(failed)?;
+        let mapped = self.adapt_result(mapped, &numbers, &linear, slot, context)?;
         let compute = || -> candle_core::Result<Tensor> {
-            let numbers = Tensor::from_slice(numbers, (count, patches.numbers()), &Device::Cpu)?;
-            let numbers = numbers.to_dtype(self.dtype)?.to_device(&self.device)?;
-            let mapped = ops::linear(&numbers, &weight.flatten_from(1)?, None)?;
             let class = class.unsqueeze(0)?;
             let mut rows = Vec::with_capacity(2 * batch.len());
             for (image, length) in batch.lengths().enumerate() {

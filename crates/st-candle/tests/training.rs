@@ -8,6 +8,7 @@ mod described;
 use candle_core::{DType, Device, Tensor};
 use described::Described;
 use st_candle::{CandleBackend, DeviceChoice, DropoutState, EncoderGraph, GraphPass};
+use st_encoder::adapters::{AdaptableModules, Adapter, AdapterConfig};
 use st_encoder::{Backend, Batch, DataType, EncoderFiles, EncoderOptions, Pass, Rows, WeightFormat};
 
 fn batch() -> Batch {
@@ -264,6 +265,22 @@ fn a_convolution_stays_beside_the_first_block() {
     };
     assert!(convolution(&whole).len() == 1 && convolution(&whole) == convolution(&end));
     assert!(end.forward(&batch(), &GraphPass::inference()).is_ok());
+}
+
+#[test]
+fn no_adapter_changes_a_convolution_over_tokens() {
+    let model = described::all().into_iter().find(|model| model.name == "deberta-v2-convolution").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    model.write(folder.path(), false);
+    let files = EncoderFiles::open(folder.path()).unwrap();
+    let (modules, (_, _, weights)) = (AdaptableModules::of_files(&files).unwrap(), files.network().unwrap());
+    let fresh = |names: &[&str]| {
+        let config = AdapterConfig::new(2).target_modules(names.iter().copied());
+        Adapter::fresh(config, &modules, &weights, 1)
+    };
+    assert!(fresh(&["query_proj"]).is_ok());
+    let error = fresh(&["query_proj", "conv.conv"]).unwrap_err().to_string();
+    assert!(error.contains("'encoder.conv.conv' is a convolution over tokens"), "{error}");
 }
 
 /// In training mode with one rate of dropout at 1 and the others at 0 nothing is random, and what transformers computes

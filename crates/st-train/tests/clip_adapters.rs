@@ -79,7 +79,7 @@ fn apart(found: &[f32], expected: &[f32]) -> f32 {
 #[test]
 fn gradients_and_steps_are_pefts() {
     let golden = golden();
-    assert_eq!(golden.training.cases.len(), 5);
+    assert_eq!(golden.training.cases.len(), 7);
     for (name, case) in &golden.training.cases {
         let mut library = load();
         let base = vectors(&library, &golden);
@@ -137,10 +137,11 @@ fn gradients_and_steps_are_pefts() {
 fn a_fresh_adapter_with_dropout_learns() {
     let golden = golden();
     let mut library = load();
-    let config = AdapterConfig::new(4).alpha(8.0).dropout(0.3).target_modules(["q_proj", "visual_projection"]);
+    let targets = ["q_proj", "visual_projection", "patch_embedding"];
+    let config = AdapterConfig::new(4).alpha(8.0).dropout(0.3).target_modules(targets);
     library.add_adapter(config.dora(true), None, 5).unwrap();
     let model = TrainableModel::new(&library, TrainingOptions::new()).unwrap();
-    assert_eq!(model.parameters().trainable().count(), 15);
+    assert_eq!(model.parameters().trainable().count(), 18);
     let mut pass = TrainingPass::training(Generator::new(1));
     let mut losses = Vec::new();
     for _ in 0..10 {

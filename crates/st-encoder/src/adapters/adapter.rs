@@ -44,18 +44,20 @@ pub(super) type Tensors<T> = BTreeMap<String, T>;
 /// A part of a module's change, by the end of its name in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Piece {
-    A(ModuleKind),
-    B(ModuleKind),
+    /// `A`, and whether it is a table's.
+    A(bool),
+    /// `B`, and whether it is a table's.
+    B(bool),
     Bias,
     Magnitude,
 }
 
 const PIECES: &[(&str, Piece)] = &[
-    (".lora_A.weight", Piece::A(ModuleKind::Linear)),
-    (".lora_B.weight", Piece::B(ModuleKind::Linear)),
+    (".lora_A.weight", Piece::A(false)),
+    (".lora_B.weight", Piece::B(false)),
     (".lora_B.bias", Piece::Bias),
-    (".lora_embedding_A", Piece::A(ModuleKind::Embedding)),
-    (".lora_embedding_B", Piece::B(ModuleKind::Embedding)),
+    (".lora_embedding_A", Piece::A(true)),
+    (".lora_embedding_B", Piece::B(true)),
     (".lora_magnitude_vector", Piece::Magnitude),
     (".lora_magnitude_vector.weight", Piece::Magnitude),
 ];
@@ -159,13 +161,14 @@ impl Adapter {
         let mut random = Random::new(seed);
         let mut layers = BTreeMap::new();
         for module in modules.iter().filter(|module| targets.matches(module)) {
-            if config.lora_bias && module.kind == ModuleKind::Embedding {
+            if config.lora_bias && module.kind.is_table() {
                 let message = "lora_bias=True is not supported for Embedding.".to_owned();
                 return Err(EncoderError::Config { path, message });
             }
             let mut layer = fresh_layer(module, &targets, &config, &mut random);
             if config.dora {
-                let base = weights.tensor(&TensorSource::whole(format!("{}.weight", module.name)), &module.shape)?;
+                let base =
+                    weights.tensor(&TensorSource::whole(format!("{}.weight", module.name)), &module.weight_shape())?;
                 layer.magnitude = Some(layer.magnitudes(&base.to_f32()?));
             }
             refuse_bias_without_place(&path, module, &layer)?;
@@ -247,7 +250,7 @@ impl Adapter {
         let mut tensors = BTreeMap::new();
         for (module, layer) in &self.layers {
             let (a, b) = match layer.kind {
-                ModuleKind::Linear => ("lora_A.weight", "lora_B.weight"),
+                ModuleKind::Linear | ModuleKind::Convolution => ("lora_A.weight", "lora_B.weight"),
                 ModuleKind::Embedding => ("lora_embedding_A", "lora_embedding_B"),
             };
             tensors.insert(format!("{module}.{a}"), &layer.a);
@@ -329,18 +332,14 @@ fn assemble(
     config: &AdapterConfig,
 ) -> Result<AdapterLayer, EncoderError> {
     let rank = targets.rank(&module.name);
-    let [outer, inner] = module.shape;
-    let shapes = match module.kind {
-        ModuleKind::Linear => ([rank, inner], [outer, rank], outer),
-        ModuleKind::Embedding => ([rank, outer], [inner, rank], inner),
-    };
+    let shapes = Shapes::of(module, rank);
     let (mut a, mut b, mut bias, mut magnitude) = (None, None, None, None);
     for (piece, tensor) in pieces {
         let (place, expected, end) = match piece {
-            Piece::A(kind) if kind == module.kind => (&mut a, shapes.0.to_vec(), "A"),
-            Piece::B(kind) if kind == module.kind => (&mut b, shapes.1.to_vec(), "B"),
-            Piece::Bias if config.lora_bias && module.kind == ModuleKind::Linear => (&mut bias, vec![outer], "B.bias"),
-            Piece::Magnitude if config.dora => (&mut magnitude, vec![shapes.2], "magnitude_vector"),
+            Piece::A(of_table) if of_table == module.kind.is_table() => (&mut a, &shapes.a, "A"),
+            Piece::B(of_table) if of_table == module.kind.is_table() => (&mut b, &shapes.b, "B"),
+            Piece::Bias if config.lora_bias && !module.kind.is_table() => (&mut bias, &shapes.bias, "B.bias"),
+            Piece::Magnitude if config.dora => (&mut magnitude, &shapes.magnitude, "magnitude_vector"),
             other => {
                 return Err(EncoderError::Weights {
                     path: file.path().into(),
@@ -350,7 +349,7 @@ fn assemble(
             }
         };
         if tensor.shape() != expected.as_slice() {
-            return Err(shape_error(file, &format!("{}.lora_{end}", module.name), tensor.shape(), &expected));
+            return Err(shape_error(file, &format!("{}.lora_{end}", module.name), tensor.shape(), expected));
         }
         *place = Some(tensor);
     }
@@ -378,6 +377,28 @@ fn refuse_bias_without_place(path: &Path, module: &AdaptableModule, layer: &Adap
     Ok(())
 }
 
+/// Shapes of the tensors of a module's change.
+struct Shapes {
+    a: Vec<usize>,
+    b: Vec<usize>,
+    bias: Vec<usize>,
+    magnitude: Vec<usize>,
+}
+
+impl Shapes {
+    fn of(module: &AdaptableModule, rank: usize) -> Self {
+        let [outer, inner] = module.shape;
+        let (a, b, magnitude) = match (module.kind, module.window) {
+            (ModuleKind::Embedding, _) => (vec![rank, outer], vec![inner, rank], vec![inner]),
+            (_, Some([channels, height, width])) => {
+                (vec![rank, channels, height, width], vec![outer, rank, 1, 1], vec![1, outer, 1, 1])
+            }
+            _ => (vec![rank, inner], vec![outer, rank], vec![outer]),
+        };
+        Self { a, b, bias: vec![outer], magnitude }
+    }
+}
+
 fn fresh_layer(
     module: &AdaptableModule,
     targets: &Targets<'_>,
@@ -386,29 +407,30 @@ fn fresh_layer(
 ) -> AdapterLayer {
     let rank = targets.rank(&module.name);
     let [outer, inner] = module.shape;
-    let filled = |shape: [usize; 2], data: Vec<f32>| {
+    let shapes = Shapes::of(module, rank);
+    let filled = |shape: &[usize], data: Vec<f32>| {
         AdapterTensor::new(shape.to_vec(), data).unwrap_or_else(|| AdapterTensor::zeros(shape.to_vec()))
     };
     let (a, b) = match (module.kind, config.initialisation) {
         (ModuleKind::Embedding, Initialisation::Random) => {
             let a = random.normal(rank * outer, 1.0);
-            (filled([rank, outer], a), filled([inner, rank], random.normal(inner * rank, 1.0)))
+            (filled(&shapes.a, a), filled(&shapes.b, random.normal(inner * rank, 1.0)))
         }
         (ModuleKind::Embedding, _) => {
-            (AdapterTensor::zeros(vec![rank, outer]), filled([inner, rank], random.normal(inner * rank, 1.0)))
+            (AdapterTensor::zeros(shapes.a), filled(&shapes.b, random.normal(inner * rank, 1.0)))
         }
-        (ModuleKind::Linear, Initialisation::Gaussian) => {
+        (_, Initialisation::Gaussian) => {
             let a = random.normal(rank * inner, 1.0 / rank as f64);
-            (filled([rank, inner], a), AdapterTensor::zeros(vec![outer, rank]))
+            (filled(&shapes.a, a), AdapterTensor::zeros(shapes.b))
         }
-        (ModuleKind::Linear, initialisation) => {
+        (_, initialisation) => {
             let a = random.uniform(rank * inner, 1.0 / (inner as f64).sqrt());
             let b = if initialisation == Initialisation::Random {
-                filled([outer, rank], random.uniform(outer * rank, 1.0 / (rank as f64).sqrt()))
+                filled(&shapes.b, random.uniform(outer * rank, 1.0 / (rank as f64).sqrt()))
             } else {
-                AdapterTensor::zeros(vec![outer, rank])
+                AdapterTensor::zeros(shapes.b)
             };
-            (filled([rank, inner], a), b)
+            (filled(&shapes.a, a), b)
         }
     };
     AdapterLayer {

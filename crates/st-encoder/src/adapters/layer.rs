@@ -44,7 +44,8 @@ impl AdapterTensor {
 
 /// The change of one module.
 ///
-/// Of a linear layer `[out, in]`: `A [r, in]`, `B [out, r]`; of a table `[rows, width]`: `A [r, rows]`, `B [width, r]`.
+/// Of a linear layer `[out, in]`: `A [r, in]`, `B [out, r]`; of a table `[rows, width]`: `A [r, rows]`, `B [width, r]`; of a
+/// convolution `[out, channels, height, width]`: `A [r, channels, height, width]`, `B [out, r, 1, 1]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterLayer {
     /// What it changes.
@@ -55,7 +56,7 @@ pub struct AdapterLayer {
     pub b: AdapterTensor,
     /// Bias of the change `[out]` (`lora_bias`).
     pub bias: Option<AdapterTensor>,
-    /// The magnitude vector of DoRA: `[out]` of a linear layer, `[width]` of a table.
+    /// The magnitude vector of DoRA: `[out]` of a linear layer, `[width]` of a table, `[1, out, 1, 1]` of a convolution.
     pub magnitude: Option<AdapterTensor>,
     /// What the change is scaled by: `alpha / r` or `alpha / √r`.
     pub scaling: f64,
@@ -68,17 +69,23 @@ impl AdapterLayer {
         self.a.shape.first().copied().unwrap_or(0)
     }
 
+    /// Rows and columns of the matrix that it changes.
+    pub(super) fn matrix(&self) -> [usize; 2] {
+        let (columns, rows) = (self.a.data.len() / self.rank().max(1), self.b.shape[0]);
+        if self.kind.is_table() { [columns, rows] } else { [rows, columns] }
+    }
+
     /// Changes `weight`: the given rows of the module's weight as adapters before this one left it. `base` is the same
     /// rows as no adapter left them, whose lengths DoRA divides by. All rows of a table are given at once.
     pub(super) fn apply(&self, rows: Range<usize>, base: &[f32], weight: &mut [f32]) {
         match self.kind {
-            ModuleKind::Linear => self.apply_to_linear(rows, base, weight),
+            ModuleKind::Linear | ModuleKind::Convolution => self.apply_to_linear(rows, base, weight),
             ModuleKind::Embedding => self.apply_to_table(base, weight),
         }
     }
 
     fn apply_to_linear(&self, rows: Range<usize>, base: &[f32], weight: &mut [f32]) {
-        let (rank, inputs, scaling) = (self.rank(), self.a.shape[1], to_f32(self.scaling));
+        let (rank, [_, inputs], scaling) = (self.rank(), self.matrix(), to_f32(self.scaling));
         let mut change = vec![0.0_f32; inputs];
         let rows = rows.zip(base.chunks_exact(inputs)).zip(weight.chunks_exact_mut(inputs));
         for ((row, base), weight) in rows {
@@ -130,8 +137,8 @@ impl AdapterLayer {
         let mut weight = base.to_vec();
         let plain = Self { magnitude: None, ..self.clone() };
         let data = match self.kind {
-            ModuleKind::Linear => {
-                let (outputs, inputs) = (self.b.shape[0], self.a.shape[1]);
+            ModuleKind::Linear | ModuleKind::Convolution => {
+                let [outputs, inputs] = self.matrix();
                 plain.apply(0..outputs, base, &mut weight);
                 let zeros = vec![0.0; inputs];
                 weight.chunks_exact(inputs).map(|row| length_of_sum(row, &zeros)).collect::<Vec<f32>>()
@@ -144,7 +151,11 @@ impl AdapterLayer {
                 (0..width).map(|d| to_f32(square(d).sqrt())).collect()
             }
         };
-        AdapterTensor { shape: vec![data.len()], data }
+        let shape = match self.kind {
+            ModuleKind::Convolution => vec![1, data.len(), 1, 1],
+            _ => vec![data.len()],
+        };
+        AdapterTensor { shape, data }
     }
 }
 
@@ -206,6 +217,24 @@ mod tests {
         let mut weight = [0.0, 1.0, 1.0, 0.0];
         layer(Some(&[2.0, 10.0])).apply(0..2, &base, &mut weight);
         assert_eq!(weight, [0.75, 2.0, 6.0, 8.0]);
+    }
+
+    #[test]
+    fn a_convolution_is_the_linear_layer_of_its_windows() {
+        let convolution = AdapterLayer {
+            kind: ModuleKind::Convolution,
+            a: tensor(&[1, 2, 1, 1], &[1.0, 2.0]),
+            b: tensor(&[2, 1, 1, 1], &[3.0, 4.0]),
+            magnitude: Some(tensor(&[1, 2, 1, 1], &[2.0, 10.0])),
+            ..layer(None)
+        };
+        let base = [-1.5, 1.0, 1.0, 0.0];
+        let (mut weight, mut expected) = (base, base);
+        convolution.apply(0..2, &base, &mut weight);
+        layer(Some(&[2.0, 10.0])).apply(0..2, &base, &mut expected);
+        assert_eq!((weight, convolution.matrix()), (expected, [2, 2]));
+        let magnitudes = convolution.magnitudes(&base);
+        assert_eq!((magnitudes.shape(), magnitudes.data()), (&[1, 2, 1, 1][..], &[4.0, 5.0][..]));
     }
 
     #[test]

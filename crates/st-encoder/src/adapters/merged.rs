@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::adapter::Adapter;
 use super::layer::to_f32;
-use super::modules::ModuleKind;
 use crate::EncoderError;
 use crate::weights::WeightsOverlay;
 
@@ -81,11 +80,8 @@ impl WeightsOverlay for MergedAdapters {
             }
             let base = numbers.to_vec();
             for layer in layers {
-                let (outer, inner) = match layer.kind {
-                    ModuleKind::Linear => (layer.b.shape()[0], layer.a.shape()[1]),
-                    ModuleKind::Embedding => (layer.a.shape()[1], layer.b.shape()[0]),
-                };
-                let part_of_table = layer.kind == ModuleKind::Embedding && rows != (0..outer);
+                let [outer, inner] = layer.matrix();
+                let part_of_table = layer.kind.is_table() && rows != (0..outer);
                 if rows.end > outer || width != inner || part_of_table {
                     return Err(misfit(name, &rows));
                 }

@@ -7,7 +7,8 @@
 //!
 //! Of a linear layer `W [out, in]` an adapter of rank `r` makes `W + s·B·A`, where `A` is `[r, in]`, `B` is `[out, r]` and
 //! `s` is `alpha / r` (`alpha / √r` when rank-stabilised, Kalajdzievski 2023). With DoRA every row of the sum is then
-//! scaled to the length that the magnitude vector says. Tables of embeddings are changed in the same way, transposed.
+//! scaled to the length that the magnitude vector says. Tables of embeddings are changed in the same way, transposed; CLIP's
+//! map of patches as the linear layer that it is, although its tensors have a convolution's shapes.
 
 mod adapter;
 mod config;

@@ -12,6 +12,16 @@ pub enum ModuleKind {
     Linear,
     /// A table that is looked up, `[rows, width]`.
     Embedding,
+    /// A convolution whose windows do not overlap, `[out, channels, height, width]`: CLIP's map of patches. A linear layer of
+    /// each window's numbers, to which `all-linear` does not extend.
+    Convolution,
+}
+
+impl ModuleKind {
+    /// Whether its change is looked up, as a table's is, and not multiplied.
+    pub(super) fn is_table(self) -> bool {
+        self == Self::Embedding
+    }
 }
 
 /// A module that an adapter can change.
@@ -21,8 +31,10 @@ pub struct AdaptableModule {
     pub name: String,
     /// What it is.
     pub kind: ModuleKind,
-    /// The whole weight's shape: `[out, in]` or `[rows, width]`.
+    /// The whole weight's shape as a matrix: `[out, in]` or `[rows, width]`. A convolution's inputs are those of a window.
     pub shape: [usize; 2],
+    /// Of a convolution, channels, height and width of a window.
+    pub window: Option<[usize; 3]>,
     /// Whether the network has a bias for it that is read.
     pub bias: bool,
     /// Whether token embeddings depend on it; a pooler's layer, say, is only kept.
@@ -51,6 +63,17 @@ pub struct AdaptableModules {
 
 /// Parts of larger models' checkpoints that the encoder is not made of.
 const OTHER_PARTS: &[&str] = &["decoder.", "lm_head."];
+
+impl AdaptableModule {
+    /// The whole weight's shape in the checkpoint.
+    #[must_use]
+    pub fn weight_shape(&self) -> Vec<usize> {
+        match self.window {
+            Some(window) => std::iter::once(self.shape[0]).chain(window).collect(),
+            None => self.shape.to_vec(),
+        }
+    }
+}
 
 impl AdaptableModules {
     /// The modules of a network. `weights` are those that executors read, with their prefix chosen.
@@ -129,7 +152,7 @@ impl AdaptableModules {
                     name
                 }
             };
-            if let Some(module) = name.strip_suffix(".weight").filter(|_| shape.len() == 2) {
+            if let Some(module) = name.strip_suffix(".weight").filter(|_| shape.len() > 1) {
                 self.add(module.to_owned(), kind(slot), true);
             } else if let Some(module) = name.strip_suffix(".bias") {
                 biases.push(module.to_owned());
@@ -163,9 +186,16 @@ impl AdaptableModules {
         if let Some(&index) = self.index.get(&name) {
             return Some(index);
         }
-        let &[outer, inner] = self.tensors.get(&format!("{name}.weight"))?.as_slice() else { return None };
+        let (shape, window) = match (self.tensors.get(&format!("{name}.weight"))?.as_slice(), kind) {
+            (&[outer, inner], ModuleKind::Linear | ModuleKind::Embedding) => ([outer, inner], None),
+            (&[outer, channels, height, width], ModuleKind::Convolution) => {
+                let inner = channels.checked_mul(height)?.checked_mul(width)?;
+                ([outer, inner], Some([channels, height, width]))
+            }
+            _ => return None,
+        };
         self.index.insert(name.clone(), self.modules.len());
-        self.modules.push(AdaptableModule { name, kind, shape: [outer, inner], bias: false, used });
+        self.modules.push(AdaptableModule { name, kind, shape, window, bias: false, used });
         Some(self.modules.len() - 1)
     }
 
@@ -186,13 +216,13 @@ impl AdaptableModules {
         &self.model_type
     }
 
-    /// The modules that are convolutions, which adapters cannot change here: CLIP's map of patches.
+    /// The modules that are convolutions of a kind that adapters cannot change here: DeBERTa's beside its first block.
     pub(super) fn convolutions(&self) -> impl Iterator<Item = AdaptableModule> {
         self.tensors.iter().filter(|(_, shape)| shape.len() > 2).filter_map(|(name, shape)| {
-            let name = name.strip_suffix(".weight")?.to_owned();
+            let name = name.strip_suffix(".weight").filter(|name| !self.index.contains_key(*name))?.to_owned();
             let bias = self.tensors.contains_key(&format!("{name}.bias"));
-            // Not a linear layer, so that `all-linear` does not mean it.
-            Some(AdaptableModule { name, kind: ModuleKind::Embedding, shape: [shape[0], shape[1]], bias, used: true })
+            let (kind, shape) = (ModuleKind::Convolution, [shape[0], shape[1]]);
+            Some(AdaptableModule { name, kind, shape, window: None, bias, used: true })
         })
     }
 
@@ -224,6 +254,7 @@ fn kind(slot: Slot) -> ModuleKind {
         Slot::WordEmbedding | Slot::PositionEmbedding | Slot::TokenTypeEmbedding | Slot::RelativeBias => {
             ModuleKind::Embedding
         }
+        Slot::PatchProjection => ModuleKind::Convolution,
         _ => ModuleKind::Linear,
     }
 }

@@ -8,7 +8,9 @@ impl AdapterLayer {
     /// The tensors, each with the end of its name in a model where the adapter is called `adapter`.
     fn parts(&self, adapter: &str) -> Vec<(String, &AdapterTensor)> {
         let (a, b) = match self.kind {
-            ModuleKind::Linear => (format!("lora_A.{adapter}.weight"), format!("lora_B.{adapter}.weight")),
+            ModuleKind::Linear | ModuleKind::Convolution => {
+                (format!("lora_A.{adapter}.weight"), format!("lora_B.{adapter}.weight"))
+            }
             ModuleKind::Embedding => (format!("lora_embedding_A.{adapter}"), format!("lora_embedding_B.{adapter}")),
         };
         let mut parts = vec![(a, &self.a), (b, &self.b)];

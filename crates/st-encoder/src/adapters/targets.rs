@@ -117,7 +117,7 @@ impl<'a> Targets<'a> {
             None => Ok(targets),
             Some(AdaptableModule { name, .. }) => Err(EncoderError::UnsupportedAdapter {
                 path: path.into(),
-                message: format!("'{name}' is a convolution; adapters change linear layers and tables only"),
+                message: format!("'{name}' is a convolution over tokens, which adapters cannot change"),
             }),
         }
     }
@@ -197,7 +197,14 @@ mod tests {
     use serde_json::json;
 
     fn module(name: &str) -> AdaptableModule {
-        AdaptableModule { name: name.into(), kind: ModuleKind::Linear, shape: [1, 1], bias: true, used: true }
+        AdaptableModule {
+            name: name.into(),
+            kind: ModuleKind::Linear,
+            shape: [1, 1],
+            window: None,
+            bias: true,
+            used: true,
+        }
     }
 
     fn bert() -> AdaptableModules {
