@@ -124,6 +124,14 @@ fn deberta_scores_are_sums_of_products() {
 }
 
 #[test]
+fn deberta_may_say_the_size_of_its_heads() {
+    let mut config = read(&fixtures().join("deberta-v3.json")).0;
+    let without = describe(&config, "config.json".as_ref()).unwrap().1;
+    config["attention_head_size"] = json!(8);
+    assert_eq!(describe(&config, "config.json".as_ref()).unwrap().1, without);
+}
+
+#[test]
 fn deberta_may_convolve_beside_its_first_block() {
     for (name, kernel, groups, activation) in
         [("deberta-v2-convolution", 3, 1, Activation::Gelu), ("deberta-v2-convolution-groups", 5, 4, Activation::Tanh)]
@@ -331,6 +339,7 @@ fn what_no_architecture_describes_is_refused_by_name() {
             json!(4),
             "'conv_kernel_size' 4 is not supported, only odd numbers to 31 are",
         ),
+        ("deberta-v3", "attention_head_size", json!(16), "'attention_head_size' 16 is not supported, only 8 is"),
         ("deberta-v2-convolution", "conv_groups", json!(5), "'hidden_size' 32 is not a multiple of 'conv_groups' 5"),
         ("nomic_bert", "moe_every_n_layers", json!(2), "'moe_every_n_layers' 2 is not supported, only 0 is"),
         (

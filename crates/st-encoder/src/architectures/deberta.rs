@@ -51,6 +51,11 @@ fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {
         terms,
         own_projections: !config.flag_or("share_att_key", false)?,
     };
+    if let Some(first) = spec.layers.first() {
+        // Read by the projections of queries, keys and values, while the map behind the heads is of the hidden size: with any
+        // other the original's network fails at its first block.
+        config.only("attention_head_size", &[first.attention.head_size.into()])?;
+    }
     for layer in &mut spec.layers {
         layer.attention.position = position.clone();
         // The score is a sum of products; the original takes the root in 32 bits.
