@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use st_encoder::{Activation, Backend, Batch, Encoder, EncoderFiles, EncoderOptions, Pass, WeightFormat};
 use st_native::limits::{
-    Stage, StageTimes, byte_peak, multiply_add_peak, pair_peak, product_rate, record, thread_time,
+    Stage, StageTimes, byte_peak, multiply_add_peak, pair_peak, product_rate, quantisation_rate, record, thread_time,
 };
 use st_native::{InstructionSet, NativeBackend};
 
@@ -64,6 +64,16 @@ fn main() -> Result<(), Box<dyn Error>> {
             ] {
                 let rate = best(|| product_rate(set, format, shape, activation));
                 println!("  {format} {name:12} {:6.1} GFLOP/s {:5.1} %", rate / 1e9, 100.0 * rate / peak);
+            }
+            if format == WeightFormat::Int8 {
+                for (name, shape, activation) in [
+                    ("384", [108, 384], None),
+                    ("1536", [108, 1536], None),
+                    ("1536 gelu", [108, 1536], Some(Activation::Gelu)),
+                ] {
+                    let nanoseconds = 16e9 / best(|| quantisation_rate(set, shape, activation));
+                    println!("  to bytes {name:12} {nanoseconds:.2} ns for 16 numbers");
+                }
             }
             if let Some(folder) = &folder {
                 let options = EncoderOptions::new().weights(format);

@@ -8,11 +8,13 @@ use st_encoder::{Activation, WeightFormat};
 
 use crate::InstructionSet;
 use crate::calibration::observe;
-use crate::kernels::{Kernels, peak};
+use crate::kernels::{Kernels, STEP, peak};
 use crate::layers::Run;
+use crate::layers::integer::quantiser;
 use crate::layers::linear::{Epilogue, Linear, Source};
 use crate::layers::packing::Axis;
 use crate::memory::Buffer;
+use crate::scratch::Bytes;
 use crate::split::Split;
 pub use crate::stages::{Stage, StageTimes, record};
 
@@ -122,4 +124,27 @@ pub fn product_rate(
         linear.apply(run, rows, &input, stride, &mut output, width, epilogue);
     }
     operations * repeats as f64 / (thread_time() - start).as_secs_f64()
+}
+
+/// Numbers a second of one thread's time that rows of `width` components, a multiple of 32, are turned into bytes at: their
+/// activation taken first where there is one, then scaled, rotated and rounded. 0 where the set is not available.
+///
+/// ```
+/// use st_native::{InstructionSet, limits};
+///
+/// assert!(limits::quantisation_rate(InstructionSet::Portable, [4, 64], None) > 0.0);
+/// ```
+#[must_use]
+pub fn quantisation_rate(set: InstructionSet, [rows, width]: [usize; 2], activation: Option<Activation>) -> f64 {
+    let Some(kernels) = Kernels::of(set) else { return 0.0 };
+    let width = width.next_multiple_of(STEP);
+    let input: Vec<f32> = (0..rows * width).map(|i| ((i * 7919 + 13) % 1009) as f32 / 252.25 - 2.0).collect();
+    let quantise = quantiser(kernels, width, activation);
+    let mut bytes = Bytes::default();
+    let repeats = 10_000_000 / (rows * width).max(1) + 1;
+    let start = thread_time();
+    for _ in 0..repeats {
+        quantise(rows, &input, &mut bytes);
+    }
+    (rows * width * repeats) as f64 / (thread_time() - start).as_secs_f64()
 }

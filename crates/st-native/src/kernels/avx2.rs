@@ -28,6 +28,12 @@ impl Vector for __m256 {
         div(self, other: Self) -> Self { _mm256_div_ps(self, other) }
         max(self, other: Self) -> Self { _mm256_max_ps(self, other) }
         min(self, other: Self) -> Self { _mm256_min_ps(self, other) }
+        magnitude_up_to(self, limit: Self) -> Self {
+            _mm256_min_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0), self), limit)
+        }
+        widen(range: (Self, Self), number: Self) -> (Self, Self) {
+            (_mm256_min_ps(range.0, number), _mm256_max_ps(range.1, number))
+        }
         mul_add(self, factor: Self, summand: Self) -> Self { _mm256_fmadd_ps(self, factor, summand) }
         sqrt(self) -> Self { _mm256_sqrt_ps(self) }
         where_positive(self, value: Self) -> Self {

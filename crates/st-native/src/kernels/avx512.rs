@@ -28,6 +28,15 @@ impl Vector for __m512 {
         div(self, other: Self) -> Self { _mm512_div_ps(self, other) }
         max(self, other: Self) -> Self { _mm512_max_ps(self, other) }
         min(self, other: Self) -> Self { _mm512_min_ps(self, other) }
+        // 0x0a takes the smaller magnitude, without its sign.
+        magnitude_up_to(self, limit: Self) -> Self { _mm512_range_ps::<0x0a>(self, limit) }
+        widen(range: (Self, Self), number: Self) -> (Self, Self) {
+            // Of bits as whole numbers the largest is the largest positive number, if there is one, and the largest without
+            // a sign is the negative number farthest from 0.
+            let [low, high, number] = [range.0, range.1, number].map(|numbers| _mm512_castps_si512(numbers));
+            let (low, high) = (_mm512_max_epu32(low, number), _mm512_max_epi32(high, number));
+            (_mm512_castsi512_ps(low), _mm512_castsi512_ps(high))
+        }
         mul_add(self, factor: Self, summand: Self) -> Self { _mm512_fmadd_ps(self, factor, summand) }
         sqrt(self) -> Self { _mm512_sqrt_ps(self) }
         where_positive(self, value: Self) -> Self {

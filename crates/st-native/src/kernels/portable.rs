@@ -91,6 +91,15 @@ impl Vector for Lanes {
         self.zip(other, |a, b| if a < b { a } else { b })
     }
     #[inline(always)]
+    unsafe fn magnitude_up_to(self, limit: Self) -> Self {
+        self.zip(limit, |number, limit| if number.abs() < limit { number.abs() } else { limit })
+    }
+    #[inline(always)]
+    unsafe fn widen(range: (Self, Self), number: Self) -> (Self, Self) {
+        // SAFETY: plain Rust.
+        unsafe { (range.0.min(number), range.1.max(number)) }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, factor: Self, summand: Self) -> Self {
         Self(std::array::from_fn(|i| self.0[i] * factor.0[i] + summand.0[i]))
     }

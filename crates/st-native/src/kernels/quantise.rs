@@ -17,7 +17,7 @@ use super::vector::Vector;
 /// How bytes stand for numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Levels {
-    /// The smallest number is 0, the largest 255.
+    /// The smallest number, or 0 if that is smaller, is 0; the largest, or 0, is 255.
     Unsigned,
     /// 0 is 0, the number farthest from it −127 or 127.
     Signed,
@@ -36,7 +36,7 @@ pub(crate) struct QuantiseCall {
     pub(crate) input: *const f32,
     /// Numbers from one row to the next.
     pub(crate) input_stride: usize,
-    /// Taken of every number first, to within 5·10⁻⁴.
+    /// Taken of every number first, to within 7·10⁻⁴.
     pub(crate) activation: Option<Activation>,
     /// Factor of each column, [`rotation_factor`] included.
     pub(crate) factor: *const f32,
@@ -70,6 +70,11 @@ const GROUP_NUMBERS: usize = 3072;
 const QUAD: usize = 4 * STEP;
 /// Added to a small whole number, it leaves that number in the lowest bits: 1.5 · 2²³.
 const MAGIC: f32 = 12_582_912.0;
+/// Steps between the smallest and the largest number of a row of unsigned bytes. The byte of 0 is rounded too, so that less
+/// than 255 keep the largest number's byte below 256; with [`ZERO_ROUNDING`] a hundredth of a step is left on both sides.
+pub(super) const UNSIGNED: f32 = 254.97;
+/// Added to the place of 0 before it is rounded down, so that the smallest number's byte is not below 0.
+const ZERO_ROUNDING: f32 = 0.51;
 
 /// Bytes of a row of `width` numbers; those in excess are 0 and count as no column.
 pub(crate) const fn bytes_of(width: usize) -> usize {
@@ -131,7 +136,7 @@ pub(super) unsafe fn quantise<V: Vector>(call: &QuantiseCall) {
         let group = (GROUP_NUMBERS / call.width).clamp(1, GROUP);
         for first in (0..call.rows).step_by(group) {
             let count = group.min(call.rows - first);
-            let mut ranges = [(V::splat(f32::INFINITY), V::splat(f32::NEG_INFINITY)); GROUP];
+            let mut ranges = [(V::splat(-0.0), V::splat(0.0)); GROUP];
             for (row, range) in ranges.iter_mut().enumerate().take(count) {
                 let input = call.input.add((first + row) * call.input_stride);
                 let to = call.rotated.add(row * call.width);
@@ -149,16 +154,22 @@ pub(super) unsafe fn quantise<V: Vector>(call: &QuantiseCall) {
             let mut steps = [(V::splat(0.0), V::splat(0.0)); GROUP];
             for (row, (range, step)) in ranges.iter().zip(&mut steps).enumerate().take(count) {
                 let (low, high) = (range.0.smallest(), range.1.largest());
-                let (low, range, levels) = match call.levels {
-                    Levels::Unsigned => (low, high - low, 255.0),
-                    Levels::Signed => (0.0, high.max(-low), 127.0),
+                let (range, levels) = match call.levels {
+                    Levels::Unsigned => (high - low, UNSIGNED),
+                    Levels::Signed => (high.max(-low), 127.0),
                 };
-                let (scale, inverse) = if range > 0.0 { (range / levels, levels / range) } else { (0.0, 0.0) };
+                // A range that is no number makes the row's products none.
+                let (scale, inverse) = if range == 0.0 { (0.0, 0.0) } else { (range / levels, levels / range) };
+                // The byte of 0.
+                let zero = match call.levels {
+                    Levels::Unsigned => (ZERO_ROUNDING - low * inverse).floor(),
+                    Levels::Signed => 0.0,
+                };
                 *call.scale.add(first + row) = scale;
-                *call.offset.add(first + row) = low;
-                *step = (V::splat(low), V::splat(inverse));
+                *call.offset.add(first + row) = -zero * scale;
+                *step = (V::splat(inverse), V::splat(MAGIC + zero));
             }
-            for (row, &(low, inverse)) in steps.iter().enumerate().take(count) {
+            for (row, &(inverse, zero)) in steps.iter().enumerate().take(count) {
                 let numbers = call.rotated.add(row * call.width).cast_const();
                 let output = call.output.add((first + row) * bytes_of(call.width));
                 for start in (0..call.width).step_by(QUAD) {
@@ -167,8 +178,7 @@ pub(super) unsafe fn quantise<V: Vector>(call: &QuantiseCall) {
                         let mut quad = [V::splat(0.0); 4];
                         unrolled!(i in 0..4 => {
                             if i < there {
-                                let number = V::load(numbers.add(start + i * STEP + lane));
-                                quad[i] = number.sub(low).mul_add(inverse, V::splat(MAGIC));
+                                quad[i] = V::load(numbers.add(start + i * STEP + lane)).mul_add(inverse, zero);
                             }
                         });
                         V::store_low_bytes(quad, output.add(start + 4 * lane));
@@ -184,7 +194,7 @@ pub(super) unsafe fn quantise<V: Vector>(call: &QuantiseCall) {
 unsafe fn rotated_row<V: Vector, const GELU: bool>(call: &QuantiseCall, input: *const f32, to: *mut f32) -> (V, V) {
     // SAFETY: the caller's promise; see `QuantiseKernel`.
     unsafe {
-        let mut range = (V::splat(f32::INFINITY), V::splat(f32::NEG_INFINITY));
+        let mut range = (V::splat(-0.0), V::splat(0.0));
         for (start, points) in rotations(call.width) {
             for at in (start..start + STEP).step_by(V::LANES) {
                 match points {
@@ -212,33 +222,45 @@ unsafe fn rotated<V: Vector, const COUNT: usize, const GELU: bool>(
     // SAFETY: the caller's promise; see `QuantiseKernel`.
     unsafe {
         let mut numbers = [V::splat(0.0); COUNT];
+        let load = |i: usize| V::load(input.add(at + i * STEP));
         unrolled!(i in 0..COUNT => {
+            if COUNT < 4 {
+                numbers[i] = load(i);
+                if GELU {
+                    [numbers[i]] = gelu_roughly([numbers[i]]);
+                }
+            } else if i % 4 == 0 {
+                let mut four = [load(i), load(i + 1), load(i + 2), load(i + 3)];
+                if GELU {
+                    // Four at a time, because each operation waits for the one before.
+                    four = gelu_roughly(four);
+                }
+                [numbers[i], numbers[i + 1], numbers[i + 2], numbers[i + 3]] = four;
+            }
             let at = at + i * STEP;
-            let number = V::load(input.add(at));
-            let number = if GELU { gelu_roughly(number) } else { number };
-            numbers[i] = number.mul_add(V::load(call.factor.add(at)), V::load(call.shift.add(at)));
+            numbers[i] = numbers[i].mul_add(V::load(call.factor.add(at)), V::load(call.shift.add(at)));
+            // As soon as their numbers are there, between the products of the next ones.
+            butterfly::<V, COUNT, 1>(&mut numbers, i);
+            butterfly::<V, COUNT, 2>(&mut numbers, i);
+            butterfly::<V, COUNT, 4>(&mut numbers, i);
+            butterfly::<V, COUNT, 8>(&mut numbers, i);
         });
-        butterfly::<V, COUNT, 1>(&mut numbers);
-        butterfly::<V, COUNT, 2>(&mut numbers);
-        butterfly::<V, COUNT, 4>(&mut numbers);
-        butterfly::<V, COUNT, 8>(&mut numbers);
         unrolled!(i in 0..COUNT => {
             numbers[i] = numbers[i].mix_fours();
-            range.0 = range.0.min(numbers[i]);
-            range.1 = range.1.max(numbers[i]);
+            *range = V::widen(*range, numbers[i]);
             numbers[i].store(to.add(at + i * STEP));
         });
     }
 }
 
-/// Sums and differences of the numbers `HALF` apart, where there are so many.
+/// Sums and differences of the numbers `HALF` apart in the `2 · HALF` that end with `last`, if such a group ends there.
 #[inline(always)]
-unsafe fn butterfly<V: Vector, const COUNT: usize, const HALF: usize>(numbers: &mut [V; COUNT]) {
-    if COUNT < 2 * HALF {
+unsafe fn butterfly<V: Vector, const COUNT: usize, const HALF: usize>(numbers: &mut [V; COUNT], last: usize) {
+    if (last + 1) % (2 * HALF) != 0 {
         return;
     }
-    unrolled!(pair in 0..COUNT / 2 => {
-        let (first, second) = (pair / HALF * 2 * HALF + pair % HALF, pair / HALF * 2 * HALF + pair % HALF + HALF);
+    unrolled!(pair in 0..HALF => {
+        let (first, second) = (last + 1 - 2 * HALF + pair, last + 1 - HALF + pair);
         let (a, b) = (numbers[first], numbers[second]);
         // SAFETY: the caller's processor has the instructions.
         (numbers[first], numbers[second]) = unsafe { (a.add(b), a.sub(b)) };

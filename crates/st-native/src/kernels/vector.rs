@@ -25,6 +25,11 @@ pub(crate) trait Vector: Copy {
     unsafe fn div(self, other: Self) -> Self;
     unsafe fn max(self, other: Self) -> Self;
     unsafe fn min(self, other: Self) -> Self;
+    /// The magnitude, or the positive limit where that is smaller.
+    unsafe fn magnitude_up_to(self, limit: Self) -> Self;
+    /// The smaller of the first and the number, the larger of the second and the number; the first must not be above 0 or be
+    /// `0.0`, the second not below or be `-0.0`.
+    unsafe fn widen(range: (Self, Self), number: Self) -> (Self, Self);
     /// `self · factor + summand`, rounded once where the processor can.
     unsafe fn mul_add(self, factor: Self, summand: Self) -> Self;
     /// Square root, correctly rounded.

@@ -86,6 +86,18 @@ impl Transform {
     }
 }
 
+/// What turns rows of `width` numbers, as they are, into bytes, for measuring.
+pub(crate) fn quantiser(
+    kernels: &'static Kernels,
+    width: usize,
+    activation: Option<Activation>,
+) -> impl Fn(usize, &[f32], &mut Bytes) {
+    let transform = Transform::new(width, |_| 1.0, |_| 0.0);
+    move |rows, input, bytes| {
+        transform.apply(kernels, Levels::Unsigned, rows, input, width, activation, bytes);
+    }
+}
+
 /// Rows that are quantised and pass over all panels before the next rows' turn.
 const BLOCK: usize = 180;
 /// Outputs whose weights are quantised at a time.
