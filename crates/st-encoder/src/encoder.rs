@@ -124,6 +124,7 @@ impl EncoderFiles {
         let (architecture, spec) = describe(&self.config, &self.config_path())?;
         let probe = (architecture.source)(&spec, Slot::WordEmbedding);
         let weights = self.weights()?.with_prefix_of(architecture.prefixes, &probe.name);
+        let architecture = architecture.named_as(&spec, |name| weights.contains(name));
         Ok((architecture, spec, weights))
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use st_encoder::architectures::{Architecture, describe};
+use st_encoder::architectures::Architecture;
 use st_encoder::{
     AttentionPosition, ConvolutionSpec, EncoderError, EncoderFiles, EncoderSpec, LayerSlot, NormPlacement, NormSpec,
     Part, PatchSpec, PositionSpec, Slot, WeightFormat, Weights,
@@ -54,9 +54,7 @@ pub(crate) struct Network {
 
 /// Describes a folder's network and opens its weights.
 pub(crate) fn open(files: &EncoderFiles) -> Result<(&'static Architecture, EncoderSpec, Arc<Weights>), EncoderError> {
-    let (architecture, spec) = describe(files.config(), &files.config_path())?;
-    let probe = (architecture.source)(&spec, Slot::WordEmbedding);
-    let weights = files.weights()?.with_prefix_of(architecture.prefixes, &probe.name);
+    let (architecture, spec, weights) = files.network()?;
     Ok((architecture, spec, Arc::new(weights)))
 }
 

@@ -38,7 +38,7 @@ pub(crate) fn all() -> Vec<Described> {
         })
         .collect();
     models.sort_by(|a, b| a.name.cmp(&b.name));
-    assert_eq!(models.len(), 45);
+    assert_eq!(models.len(), 47);
     models
 }
 

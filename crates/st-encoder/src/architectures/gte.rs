@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::rotary_fields::rotary;
-use super::{Architecture, Config};
+use super::{Architecture, Config, own_names};
 use crate::{
     AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec, FeedForwardSpec,
     LayerSlot, LayerSpec, NormPlacement, NormSpec, PositionSpec, RotaryScaling, Slot, TensorSource,
@@ -20,13 +20,17 @@ pub(super) const NEW: Architecture = Architecture {
     ..Architecture::PLAIN
 };
 
-/// With the configuration of transformers 5's own class, which saves weights under the published names.
-pub(super) const GTE: Architecture = Architecture {
+/// With the configuration of transformers 5's own class, which saves weights under the published names unless it is told to
+/// write its own.
+pub(super) const GTE: Architecture = Architecture { source, otherwise: Some(&GTE_BY_OWN_NAMES), ..GTE_BY_OWN_NAMES };
+
+const GTE_BY_OWN_NAMES: Architecture = Architecture {
     name: "gte",
     model_types: &["gte"],
     prefixes: &["", "gte.", "new."],
     describe: describe_of_transformers,
-    ..NEW
+    source: own_names::source,
+    ..Architecture::PLAIN
 };
 
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {

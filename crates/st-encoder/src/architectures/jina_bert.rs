@@ -11,6 +11,7 @@ pub(super) const JINA_BERT: Architecture = Architecture {
     recognises: |config| config.value("position_embedding_type").is_some_and(|kind| kind == "alibi"),
     describe,
     source,
+    ..Architecture::PLAIN
 };
 
 fn describe(config: &Config<'_>) -> Result<EncoderSpec, EncoderError> {

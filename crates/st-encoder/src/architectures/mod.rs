@@ -17,6 +17,7 @@ mod mistral;
 mod modernbert;
 mod mpnet;
 mod nomic_bert;
+mod own_names;
 mod qwen2;
 mod qwen3;
 mod roberta;
@@ -25,7 +26,7 @@ mod t5;
 
 use std::path::Path;
 
-use crate::{EncoderError, EncoderSpec, Slot, TensorSource};
+use crate::{EncoderError, EncoderSpec, LayerSlot, Part, Slot, TensorSource};
 pub use config::Config;
 
 /// A family of encoders that one description covers.
@@ -53,6 +54,8 @@ pub struct Architecture {
     pub describe: fn(&Config<'_>) -> Result<EncoderSpec, EncoderError>,
     /// Names the tensor of a slot.
     pub source: fn(&EncoderSpec, Slot) -> TensorSource,
+    /// The same architecture under the names that other checkpoints give its tensors.
+    pub otherwise: Option<&'static Architecture>,
 }
 
 impl Architecture {
@@ -64,7 +67,28 @@ impl Architecture {
         recognises: |_| true,
         describe: |config| Err(config.error("no network is described")),
         source: |_, slot| TensorSource::nowhere(slot),
+        otherwise: None,
     };
+
+    /// This architecture under the names that a checkpoint gives its tensors; `contains` says whether it has a tensor.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use st_encoder::architectures::describe;
+    /// use st_encoder::{LayerSlot, Part, Slot};
+    ///
+    /// let (gte, spec) = describe(&json!({"model_type": "gte"}), "config.json".as_ref())?;
+    /// let held = "layers.0.self_attn.q_proj.weight";
+    /// let query = Slot::Layer { layer: 0, slot: LayerSlot::Query(Part::Weight) };
+    /// assert_eq!((gte.named_as(&spec, |name| name == held).source)(&spec, query).name, held);
+    /// # Ok::<(), st_encoder::EncoderError>(())
+    /// ```
+    #[must_use]
+    pub fn named_as(&'static self, spec: &EncoderSpec, contains: impl Fn(&str) -> bool) -> &'static Self {
+        let query = Slot::Layer { layer: 0, slot: LayerSlot::Query(Part::Weight) };
+        let holds = |architecture: &Self| contains(&(architecture.source)(spec, query).name);
+        self.otherwise.filter(|other| !holds(self) && holds(other)).unwrap_or(self)
+    }
 }
 
 /// Every architecture. Of two that answer to one model type the first that recognises a configuration describes it.

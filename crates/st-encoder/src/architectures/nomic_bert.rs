@@ -1,7 +1,7 @@
 //! Nomic's BERT (Nussbaum et al. 2024): rotary positions, a gated feed-forward, fused projections, norms after each part.
 
 use super::rotary_fields::rotary;
-use super::{Architecture, Config};
+use super::{Architecture, Config, own_names};
 use crate::{
     Activation, AttentionMask, AttentionPosition, AttentionSpec, EmbeddingsSpec, EncoderError, EncoderSpec,
     FeedForwardSpec, LayerSlot, LayerSpec, NormPlacement, NormSpec, PositionSpec, RotaryScaling, Slot, TensorSource,
@@ -17,11 +17,16 @@ pub(super) const NOMIC_BERT: Architecture = Architecture {
     ..Architecture::PLAIN
 };
 
-/// With the configuration of transformers 5's own class, which saves weights under the published names.
-pub(super) const NOMIC_BERT_OF_TRANSFORMERS: Architecture = Architecture {
+/// With the configuration of transformers 5's own class, which saves weights under the published names unless it is told to
+/// write its own.
+pub(super) const NOMIC_BERT_OF_TRANSFORMERS: Architecture =
+    Architecture { source, otherwise: Some(&BY_OWN_NAMES), ..BY_OWN_NAMES };
+
+const BY_OWN_NAMES: Architecture = Architecture {
     name: "nomic_bert_of_transformers",
     recognises: |config| config.has("hidden_size"),
     describe: describe_of_transformers,
+    source: own_names::source,
     ..NOMIC_BERT
 };
 
