@@ -62,7 +62,8 @@ pub struct GraphPass {
     pub checkpoint: bool,
     /// Whether the blocks' linear layers multiply bfloat16, forward and backward, as the original's do under
     /// `torch.autocast`: inputs, weights and gradients are rounded before they are multiplied, sums are in 32 bits; attention,
-    /// norms and activations stay in 32 bits. Only of 32-bit floats on a processor; elsewhere nothing changes.
+    /// norms and activations stay in 32 bits. On other devices than processors the products are rounded too. Only of 32-bit
+    /// floats; of others nothing changes.
     pub autocast: bool,
 }
 

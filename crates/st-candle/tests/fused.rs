@@ -71,16 +71,17 @@ fn networks_have_the_gradients_of_composed_operations() {
     }
 }
 
+/// How far all tensors together are from others, as a share of the others' Euclidean norm.
+fn apart(found: &[Tensor], expected: &[Tensor]) -> f32 {
+    let squares = |tensor: &Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+    let off: f32 = found.iter().zip(expected).map(|(found, expected)| squares(&(found - expected).unwrap())).sum();
+    (off / expected.iter().map(squares).sum::<f32>()).sqrt()
+}
+
 /// In mixed precision every architecture gives nearly the same, and the same again in the backward pass. Networks of random
 /// weights magnify what is rounded (T5 most, which does not scale its scores); a wrong product would be off by all of itself.
 #[test]
 fn mixed_precision_is_near_and_repeats() {
-    let squares = |tensor: &Tensor| tensor.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
-    // How far all tensors together are from others, as a share of the others' Euclidean norm.
-    let apart = |found: &[Tensor], expected: &[Tensor]| {
-        let off: f32 = found.iter().zip(expected).map(|(found, expected)| squares(&(found - expected).unwrap())).sum();
-        (off / expected.iter().map(squares).sum::<f32>()).sqrt()
-    };
     for model in described::all() {
         let [_, graph] = graphs(&model);
         let tokens = |pass: &GraphPass| [graph.forward(&batch(&graph), pass).unwrap().tokens];
@@ -96,6 +97,33 @@ fn mixed_precision_is_near_and_repeats() {
         assert!(off > 1e-5 && off < 0.4, "{}: gradients off by {off:e}", model.name);
         let off = apart(&gradients(&GraphPass { checkpoint: true, ..pass }), &rounded);
         assert!(off < 1e-6, "{}: computed again, gradients are off by {off:e}", model.name);
+    }
+}
+
+/// What other devices run: candle's own operations, here on a processor.
+#[test]
+fn composed_operations_multiply_bfloat16_too() {
+    for model in described::all() {
+        let [_, graph] = graphs(&model);
+        let all = |pass: &GraphPass| -> [Vec<Tensor>; 2] {
+            let tokens = graph.forward(&batch(&graph), pass).unwrap().tokens;
+            let found = st_candle::backward(&scalar(&tokens)).unwrap();
+            let gradients = graph.parameters().iter().map(|parameter| found.get(parameter.tensor()).unwrap().clone());
+            [vec![tokens], gradients.collect()]
+        };
+        let (exact, mixed) = (GraphPass::training(), GraphPass { autocast: true, ..GraphPass::training() });
+        let [full, engine] = [all(&exact), all(&mixed)];
+        let [composed_full, composed] = ops::composed(|| [all(&exact), all(&mixed)]);
+        let again = ops::composed(|| all(&GraphPass { checkpoint: true, ..mixed }));
+        for (place, what) in ["tokens", "gradients"].into_iter().enumerate() {
+            let off = |found: &[Vec<Tensor>; 2], expected: &[Vec<Tensor>; 2]| apart(&found[place], &expected[place]);
+            let name = format!("{}, {what}", model.name);
+            assert!(off(&composed_full, &full) < 2e-4, "{name}: off by {:e} in 32 bits", off(&composed_full, &full));
+            // Their products are rounded besides, so that they are somewhat further from full precision.
+            let [own, engines] = [&composed, &engine].map(|mixed| off(mixed, &full));
+            assert!(own > engines / 3.0 && own < engines * 3.0, "{name}: off by {own:e}, the engine's by {engines:e}");
+            assert!(off(&again, &composed) < 1e-6, "{name}: computed again, off by {:e}", off(&again, &composed));
+        }
     }
 }
 

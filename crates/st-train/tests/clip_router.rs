@@ -50,12 +50,7 @@ fn load() -> SentenceTransformer {
 
 /// Image `number`, as `fixtures/clip_training.py` computes it.
 fn picture(number: usize) -> Image {
-    let (width, height) = (20 + number * 7 % 23, 20 + number * 11 % 19);
-    let mut pixels = Vec::with_capacity(3 * width * height);
-    for (y, x, c) in (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..3).map(move |c| (y, x, c)))) {
-        let value = number * 37 + x * (3 + number % 5) + y * (5 + number % 7) + c * 29 + x * y * (1 + number % 3) % 64;
-        pixels.push((value % 256) as u8);
-    }
+    let (width, height, pixels) = st_testing::picture(number);
     Image::from_rgb(width, height, pixels).unwrap()
 }
 

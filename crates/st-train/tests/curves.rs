@@ -94,25 +94,30 @@ fn check(name: &str, loss: impl Objective + 'static, columns: usize) {
 }
 
 /// In mixed precision the losses stay nearer to those of full precision than the original's in mixed precision do.
-fn check_mixed(name: &str, loss: impl Objective + 'static, columns: usize) {
+fn check_mixed(name: &str, found: &[f64]) {
     let golden = golden();
-    let (found, _) = run(&golden, loss, columns, true);
     let [full, mixed] = ["curves", "mixed"].map(|kind| curve(&golden, kind, name, "losses"));
     let mean = |curve: &[f64]| {
         let off = curve.iter().zip(&full).map(|(found, full)| ((found - full) / full).abs());
         off.sum::<f64>() / curve.len() as f64
     };
-    println!("{name}: mean relative difference {:.1e}, the original's {:.1e}", mean(&found), mean(&mixed));
+    println!("{name}: mean relative difference {:.1e}, the original's {:.1e}", mean(found), mean(&mixed));
     assert_eq!(found.len(), full.len());
     // Full precision is within 3e-5 of the original's.
-    assert!(mean(&found) > 1e-4, "nothing was rounded: {}", mean(&found));
-    assert!(mean(&found) < mean(&mixed), "{} against {}", mean(&found), mean(&mixed));
+    assert!(mean(found) > 1e-4, "nothing was rounded: {}", mean(found));
+    assert!(mean(found) < mean(&mixed), "{} against {}", mean(found), mean(&mixed));
 }
 
+/// By the engine's kernels, and by candle's operations as other devices run them.
 #[test]
 fn mixed_precision() {
-    check_mixed("MultipleNegativesRankingLoss", MultipleNegativesRankingLoss::new(), 2);
-    check_mixed("CosineSimilarityLoss", CosineSimilarityLoss::new(), 3);
+    let golden = golden();
+    let ranking = || run(&golden, MultipleNegativesRankingLoss::new(), 2, true).0;
+    let similarity = || run(&golden, CosineSimilarityLoss::new(), 3, true).0;
+    check_mixed("MultipleNegativesRankingLoss", &ranking());
+    check_mixed("CosineSimilarityLoss", &similarity());
+    check_mixed("MultipleNegativesRankingLoss", &st_candle::ops::composed(ranking));
+    check_mixed("CosineSimilarityLoss", &st_candle::ops::composed(similarity));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use st_eval::EmbeddingSimilarityEvaluator;
 use st_train::callbacks::{Callback, EarlyStopping, Event};
 use st_train::data::{Datasets, FileDataset, Mapping, Table};
 use st_train::losses::{CoSentLoss, MultipleNegativesRankingLoss, SoftmaxLoss};
-use st_train::model::{EmbeddingModel, TrainableModel};
+use st_train::model::{EmbeddingModel, TrainableModel, TrainingOptions};
 use st_train::{Interval, Objective, Result, SaveInterval, Trainer, TrainingArguments};
 
 use common::tiny_model;
@@ -368,6 +368,18 @@ fn gradient_checkpointing_is_an_argument_and_changes_rounding_alone() {
     let furthest = kept.0.as_slice().iter().zip(again.0.as_slice()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(furthest < 1e-4, "{furthest}");
     assert_eq!((kept.1, again.1), (vec![false; 3], vec![true; 3]));
+}
+
+#[test]
+fn mixed_precision_is_of_32_bit_parameters() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = tiny_model("tiny-bert", 0.0).sentence_transformer().unwrap();
+    for (data_type, named) in [(DType::F64, "F64"), (DType::BF16, "BF16")] {
+        let model = TrainableModel::new(&library, TrainingOptions::new().data_type(data_type)).unwrap();
+        let trainer = Trainer::new(model, arguments(folder.path()).bf16(true)).train_dataset(scored(8));
+        let message = error(trainer.loss(CoSentLoss::new()));
+        assert!(message.contains(&format!("for 32-bit parameters, and these are {named}")), "{message}");
+    }
 }
 
 #[test]

@@ -4,11 +4,12 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Shape, Storage, Sto
 use st_native::training::Compute;
 
 pub(crate) use crate::compute::compute;
+use crate::compute::is_composed;
 use crate::gathering;
 
-/// Whether all tensors are 32-bit floats on a processor.
+/// Whether all tensors are 32-bit floats on a processor, and the engine's kernels are wanted for them.
 pub(crate) fn usable<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> bool {
-    tensors.into_iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
+    !is_composed() && tensors.into_iter().all(|tensor| tensor.device().is_cpu() && tensor.dtype() == DType::F32)
 }
 
 /// The numbers of a contiguous tensor.

@@ -8,6 +8,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use candle_core::{D, DType, Device, Result, Tensor};
 use st_encoder::{Activation, NormKind, NormSpec};
 
+use crate::compute::is_autocast;
 use crate::dropout::DropoutMask;
 
 /// `x`, in 32-bit floats when it is in 16-bit ones.
@@ -18,8 +19,16 @@ pub(super) fn widened(x: &Tensor) -> Result<Tensor> {
     }
 }
 
+/// Under `autocast` 32-bit floats are rounded to bfloat16 before they are multiplied, and so is the product, as the original's
+/// are; the derivatives are multiplied in the same way.
 pub(super) fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-    let product = x.matmul(&weight.t()?)?;
+    let narrow = is_autocast() && x.dtype() == DType::F32 && weight.dtype() == DType::F32;
+    let product = if narrow {
+        let (x, weight) = (x.to_dtype(DType::BF16)?, weight.to_dtype(DType::BF16)?);
+        x.matmul(&weight.t()?)?.to_dtype(DType::F32)?
+    } else {
+        x.matmul(&weight.t()?)?
+    };
     match bias {
         Some(bias) => product.broadcast_add(bias),
         None => Ok(product),
@@ -138,4 +147,42 @@ pub(super) fn rotary(x: &Tensor, rotation: &Rotation, head_size: usize) -> Resul
         parts.push(heads.narrow(2, turned, head_size - turned)?);
     }
     Tensor::cat(&parts, 2)?.reshape((rows, width))
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::Var;
+
+    use super::*;
+    use crate::compute::autocast;
+
+    /// The nearest bfloat16.
+    fn rounded(numbers: &[f32]) -> Vec<f32> {
+        let narrow = Tensor::new(numbers, &Device::Cpu).unwrap().to_dtype(DType::BF16).unwrap();
+        narrow.to_dtype(DType::F32).unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn a_linear_layer_rounds_what_it_multiplies_where_it_is_asked_to() {
+        let (x, w) = ([0.123_456_7_f32, -1.765_432_1], [[1.234_567_9_f32, 0.987_654_3], [-0.333_333_3, 2.718_281_8]]);
+        let variable = |tensor: Tensor| Var::from_tensor(&tensor).unwrap();
+        let input = variable(Tensor::new(&[x], &Device::Cpu).unwrap());
+        let weight = variable(Tensor::new(&w, &Device::Cpu).unwrap());
+        let bias = variable(Tensor::new(&[0.111_111_1_f32, 7.0], &Device::Cpu).unwrap());
+        let run = || linear(input.as_tensor(), weight.as_tensor(), Some(bias.as_tensor())).unwrap();
+        let (x, w) = (rounded(&x), w.map(|row| rounded(&row)));
+        let dot = |a: &[f32], b: &[f32]| rounded(&[a.iter().zip(b).map(|(a, b)| a * b).sum()])[0];
+        let expected = [dot(&x, &w[0]) + 0.111_111_1, dot(&x, &w[1]) + 7.0];
+        let found = autocast(true, run);
+        assert_eq!((found.dtype(), found.to_vec2::<f32>().unwrap()), (DType::F32, vec![expected.to_vec()]));
+        assert_ne!(run().to_vec2::<f32>().unwrap(), [expected], "not elsewhere");
+        // The gradient of the output is rounded too; the bias adds it up as it is.
+        let factors = Tensor::new(&[[0.765_432_1_f32, -0.234_567_9]], &Device::Cpu).unwrap();
+        let gradients = (found * &factors).unwrap().sum_all().unwrap().backward().unwrap();
+        let of = |variable: &Var| gradients.get(variable).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let g = rounded(&[0.765_432_1, -0.234_567_9]);
+        assert_eq!(of(&input), [0, 1].map(|column| dot(&g, &[w[0][column], w[1][column]])));
+        assert_eq!(of(&weight), rounded(&[g[0] * x[0], g[0] * x[1], g[1] * x[0], g[1] * x[1]]));
+        assert_eq!(of(&bias), [0.765_432_1, -0.234_567_9]);
+    }
 }

@@ -22,6 +22,7 @@ mod sequences;
 use candle_core::{Result, Tensor};
 use st_encoder::{Activation, NormSpec};
 
+pub use crate::compute::composed;
 use crate::dropout::DropoutMask;
 pub use crate::ops::attention_shape::AttentionShape;
 pub use crate::ops::generic_rows::Rotation;

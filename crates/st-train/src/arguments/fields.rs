@@ -146,7 +146,8 @@ arguments! {
     /// Another seed for the order of the data.
     data_seed: Option<u64> = None,
     /// Multiply bfloat16 in the encoder's linear layers, forward and backward; parameters, sums, attention, norms and the
-    /// loss stay in 32 bits. On a processor and of 32-bit parameters only.
+    /// loss stay in 32 bits. Of 32-bit parameters only. It is tested on processors, by the engine's kernels and by the
+    /// operations that GPUs run; no GPU of ours has run it.
     bf16: bool = false,
     /// Compute in float16 where that is precise enough; refused, as the original refuses it on processors.
     fp16: bool = false,

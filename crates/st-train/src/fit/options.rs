@@ -247,7 +247,7 @@ impl FitOptions {
             return Err(TrainError::option(
                 "use_amp",
                 "is set, but it stands for 16-bit floats with a scaled loss on a GPU; train with a `Trainer` and its argument \
-                 `bf16` for mixed precision on a processor",
+                 `bf16` for mixed precision",
             ));
         }
         if self.max_grad_norm.is_nan() || self.max_grad_norm < 0.0 {

@@ -41,16 +41,13 @@ pub(super) fn check(model: &dyn EmbeddingModel, setup: &Setup) -> Result<()> {
         ));
     }
     if arguments.bf16 {
-        if !model.device().is_cpu() || model.data_type() != DType::F32 {
-            return Err(TrainError::option(
-                "bf16",
-                format!(
-                    "is set, but mixed precision is there for 32-bit parameters on a processor, and these are {:?} on {:?}; \
-                     leave it unset, or load the model so",
-                    model.data_type(),
-                    model.device().location()
-                ),
-            ));
+        if model.data_type() != DType::F32 {
+            let found = model.data_type();
+            let message = format!(
+                "is set, but mixed precision is there for 32-bit parameters, and these are {found:?}; leave it unset, or \
+                 load the model so"
+            );
+            return Err(TrainError::option("bf16", message));
         }
         if !has_blocks {
             log::warn!("`bf16` is set, but the model has no transformer whose products it could speed up");
