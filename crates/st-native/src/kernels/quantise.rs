@@ -229,7 +229,7 @@ unsafe fn rotated<V: Vector, const COUNT: usize, const GELU: bool>(
                 if GELU {
                     [numbers[i]] = gelu_roughly([numbers[i]]);
                 }
-            } else if i % 4 == 0 {
+            } else if i.is_multiple_of(4) {
                 let mut four = [load(i), load(i + 1), load(i + 2), load(i + 3)];
                 if GELU {
                     // Four at a time, because each operation waits for the one before.
@@ -256,7 +256,7 @@ unsafe fn rotated<V: Vector, const COUNT: usize, const GELU: bool>(
 /// Sums and differences of the numbers `HALF` apart in the `2 · HALF` that end with `last`, if such a group ends there.
 #[inline(always)]
 unsafe fn butterfly<V: Vector, const COUNT: usize, const HALF: usize>(numbers: &mut [V; COUNT], last: usize) {
-    if (last + 1) % (2 * HALF) != 0 {
+    if !(last + 1).is_multiple_of(2 * HALF) {
         return;
     }
     unrolled!(pair in 0..HALF => {
