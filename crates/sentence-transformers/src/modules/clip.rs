@@ -146,7 +146,7 @@ impl ClipModel {
     }
 
     /// The adapters that training changes in the place of the model's own weights: the active ones.
-    /// The model's own weights are [`Transformer::files`].
+    /// The model's own weights are those of [`ClipModel::towers`].
     ///
     /// # Errors
     /// When several are active and one of them replaces biases or modules whole.
