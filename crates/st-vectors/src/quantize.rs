@@ -51,16 +51,15 @@ impl Ranges {
         if embeddings.is_empty() {
             return Err(VectorError::NoVectors);
         }
-        let mut minima = vec![f32::INFINITY; embeddings.dimension()];
-        let mut maxima = vec![f32::NEG_INFINITY; embeddings.dimension()];
-        for row in embeddings.rows_iter() {
-            for ((minimum, maximum), &value) in minima.iter_mut().zip(&mut maxima).zip(row) {
-                if value.is_finite() {
-                    *minimum = minimum.min(value);
-                    *maximum = maximum.max(value);
-                }
-            }
-        }
+        let dimension = embeddings.dimension();
+        let none = || (vec![f32::INFINITY; dimension], vec![f32::NEG_INFINITY; dimension]);
+        let strips = embeddings.as_slice().par_chunks(strip(dimension));
+        let (mut minima, mut maxima) =
+            strips.fold(none, extremes).reduce(none, |(mut minima, mut maxima), (low, high)| {
+                minima.iter_mut().zip(low).for_each(|(minimum, low)| *minimum = minimum.min(low));
+                maxima.iter_mut().zip(high).for_each(|(maximum, high)| *maximum = maximum.max(high));
+                (minima, maxima)
+            });
         for (minimum, maximum) in minima.iter_mut().zip(&mut maxima) {
             if minimum > maximum {
                 (*minimum, *maximum) = (0.0, 0.0);
@@ -185,17 +184,41 @@ impl Buckets {
         Ok(Self { starts: ranges.minima.clone(), steps: extents.map(|(min, max)| (max - min) / STEPS).collect() })
     }
 
-    fn apply<T: Copy + Send>(&self, embeddings: &Embeddings, cast: impl Fn(f32, f32, f32) -> T + Sync) -> Vec<T> {
-        let cast = &cast;
-        let row = |row: &[f32]| -> Vec<T> {
-            let buckets = self.starts.iter().zip(&self.steps);
-            row.iter().zip(buckets).map(|(&value, (&start, &step))| cast(value, start, step)).collect()
-        };
-        let dimension = embeddings.dimension().max(1);
-        let strip = dimension * FEW_ROWS;
-        let strips = embeddings.as_slice().par_chunks(strip);
-        strips.flat_map_iter(|strip| strip.chunks_exact(dimension).flat_map(row)).collect()
+    fn apply<T: Copy + Default + Send>(
+        &self,
+        embeddings: &Embeddings,
+        cast: impl Fn(f32, f32, f32) -> T + Sync,
+    ) -> Vec<T> {
+        let (values, dimension) = (embeddings.as_slice(), embeddings.dimension().max(1));
+        let mut out = vec![T::default(); values.len()];
+        let strips = out.par_chunks_mut(strip(dimension)).zip(values.par_chunks(strip(dimension)));
+        strips.for_each(|(out, values)| {
+            for (out, row) in out.chunks_exact_mut(dimension).zip(values.chunks_exact(dimension)) {
+                let buckets = self.starts.iter().zip(&self.steps);
+                for ((out, &value), (&start, &step)) in out.iter_mut().zip(row).zip(buckets) {
+                    *out = cast(value, start, step);
+                }
+            }
+        });
+        out
     }
+}
+
+/// Numbers that a thread takes at a time.
+fn strip(dimension: usize) -> usize {
+    dimension.max(1) * FEW_ROWS
+}
+
+/// Smallest and largest finite value of each dimension, so far and in more rows.
+fn extremes((mut minima, mut maxima): (Vec<f32>, Vec<f32>), rows: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    for row in rows.chunks_exact(minima.len().max(1)) {
+        for ((minimum, maximum), &value) in minima.iter_mut().zip(&mut maxima).zip(row) {
+            let finite = value.abs() < f32::INFINITY;
+            *minimum = if finite && value < *minimum { value } else { *minimum };
+            *maximum = if finite && value > *maximum { value } else { *maximum };
+        }
+    }
+    (minima, maxima)
 }
 
 fn warn_of_few_rows(precision: Precision, rows: usize) {
@@ -211,8 +234,32 @@ fn warn_of_few_rows(precision: Precision, rows: usize) {
 
 /// One bit per value, row by row.
 fn pack(embeddings: &Embeddings) -> Vec<u8> {
-    let byte = |values: &[f32]| {
-        values.iter().enumerate().fold(0u8, |byte, (bit, &value)| byte | (u8::from(value > 0.0) << (7 - bit)))
-    };
-    embeddings.rows_iter().flat_map(|row| row.chunks(8)).map(byte).collect()
+    let (values, dimension) = (embeddings.as_slice(), embeddings.dimension());
+    if dimension == 0 {
+        return Vec::new();
+    }
+    let bytes = dimension.div_ceil(8);
+    let mut out = vec![0u8; embeddings.rows() * bytes];
+    let strips = out.par_chunks_mut(FEW_ROWS * bytes).zip(values.par_chunks(strip(dimension)));
+    strips.for_each(|(out, values)| {
+        for (out, row) in out.chunks_exact_mut(bytes).zip(values.chunks_exact(dimension)) {
+            let (whole, rest) = row.as_chunks::<8>();
+            for (byte, eight) in out.iter_mut().zip(whole) {
+                *byte = bits(*eight);
+            }
+            if let [.., last] = out
+                && !rest.is_empty()
+            {
+                let mut eight = [0.0; 8];
+                eight[..rest.len()].copy_from_slice(rest);
+                *last = bits(eight);
+            }
+        }
+    });
+    out
+}
+
+/// A bit for each value, 1 where it is positive, the first one highest.
+fn bits(values: [f32; 8]) -> u8 {
+    values.iter().enumerate().fold(0, |byte, (bit, &value)| byte | (u8::from(value > 0.0) << (7 - bit)))
 }

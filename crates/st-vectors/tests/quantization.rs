@@ -51,6 +51,28 @@ fn values_without_a_bucket() {
     assert_eq!(unsigned.row_u8(2), Some(&[0, 255, 255][..]));
 }
 
+/// More rows than one thread takes at a time, in a dimension that fills no whole byte.
+#[test]
+fn many_rows_are_quantised_as_each_alone() {
+    let (rows, dimension) = (257, 13);
+    let values: Vec<f32> = (0..rows * dimension).map(|i| ((i * 7919 + 13) % 1009) as f32 / 504.5 - 1.0).collect();
+    let all = Embeddings::new(values.clone(), rows, dimension).unwrap();
+    let ranges = Ranges::from_embeddings(&all).unwrap();
+    for column in 0..dimension {
+        let values = || values.iter().skip(column).step_by(dimension).copied();
+        assert_eq!(ranges.minima()[column], values().fold(f32::INFINITY, f32::min));
+        assert_eq!(ranges.maxima()[column], values().fold(f32::NEG_INFINITY, f32::max));
+    }
+    let quantised = |rows: &Embeddings, precision| quantize_embeddings(rows, precision, Some(&ranges), None).unwrap();
+    let (bytes, bits) = (quantised(&all, Precision::Int8), quantised(&all, Precision::Ubinary));
+    for row in 0..rows {
+        let alone = Embeddings::from(all.row(row).to_vec());
+        let (byte, bit) = (quantised(&alone, Precision::Int8), quantised(&alone, Precision::Ubinary));
+        assert_eq!(bytes.as_i8().unwrap()[row * dimension..][..dimension], *byte.as_i8().unwrap());
+        assert_eq!(bits.as_u8().unwrap()[row * 2..][..2], *bit.as_u8().unwrap());
+    }
+}
+
 #[test]
 fn no_rows_and_wrong_shapes() {
     let none = Embeddings::zeros(0, 12);
