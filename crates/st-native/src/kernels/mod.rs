@@ -60,7 +60,7 @@ pub(crate) struct Kernels {
     pub(crate) tiles_f16: &'static [&'static [tile::TileKernel]],
     pub(crate) widen_f16: WidenKernel,
     pub(crate) activate: ActivationKernel,
-    /// As `activate`, faster and to within 5·10⁻⁴, for what becomes bytes.
+    /// As `activate`, faster and to within 7·10⁻⁴, for what becomes bytes.
     pub(crate) activate_roughly: ActivationKernel,
     pub(crate) normalise: norm::NormKernel,
     pub(crate) attend: attention::AttentionKernel,

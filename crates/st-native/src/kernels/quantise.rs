@@ -17,7 +17,7 @@ use super::vector::Vector;
 /// How bytes stand for numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Levels {
-    /// The smallest number, or 0 if that is smaller, is 0; the largest, or 0, is 255.
+    /// From 0 or 1 for the smallest number, to 254 or 255 for the largest; 0 counts as a number of every row.
     Unsigned,
     /// 0 is 0, the number farthest from it −127 or 127.
     Signed,
@@ -73,6 +73,8 @@ const MAGIC: f32 = 12_582_912.0;
 /// Steps between the smallest and the largest number of a row of unsigned bytes. The byte of 0 is rounded too, so that less
 /// than 255 keep the largest number's byte below 256; with [`ZERO_ROUNDING`] a hundredth of a step is left on both sides.
 pub(super) const UNSIGNED: f32 = 254.97;
+/// Rows of a smaller range count as zeros: the inverse of a step would not be finite.
+const LEAST_RANGE: f32 = 1e-30;
 /// Added to the place of 0 before it is rounded down, so that the smallest number's byte is not below 0.
 const ZERO_ROUNDING: f32 = 0.51;
 
@@ -158,8 +160,8 @@ pub(super) unsafe fn quantise<V: Vector>(call: &QuantiseCall) {
                     Levels::Unsigned => (high - low, UNSIGNED),
                     Levels::Signed => (high.max(-low), 127.0),
                 };
-                // A range that is no number makes the row's products none.
-                let (scale, inverse) = if range == 0.0 { (0.0, 0.0) } else { (range / levels, levels / range) };
+                // A range that is no number is not below the least, and makes the row's products none.
+                let (scale, inverse) = if range < LEAST_RANGE { (0.0, 0.0) } else { (range / levels, levels / range) };
                 // The byte of 0.
                 let zero = match call.levels {
                     Levels::Unsigned => (ZERO_ROUNDING - low * inverse).floor(),

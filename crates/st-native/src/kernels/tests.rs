@@ -79,6 +79,30 @@ fn exact(kind: Option<Activation>, x: f64) -> f64 {
     }
 }
 
+/// A row's bytes, the value of a step, and that of byte 0.
+fn quantised(kernels: &Kernels, levels: Levels, input: &[f32], factor: &[f32]) -> (Vec<u8>, f32, f32) {
+    let width = input.len();
+    let (mut rotated, mut bytes) = (vec![0.0f32; width], vec![7u8; bytes_of(width)]);
+    let (mut scale, mut offset, shift) = (0.0f32, 0.0f32, vec![0.0f32; width]);
+    let call = QuantiseCall {
+        levels,
+        rows: 1,
+        width,
+        input: input.as_ptr(),
+        input_stride: width,
+        activation: None,
+        factor: factor.as_ptr(),
+        shift: shift.as_ptr(),
+        rotated: rotated.as_mut_ptr(),
+        output: bytes.as_mut_ptr(),
+        scale: &raw mut scale,
+        offset: &raw mut offset,
+    };
+    // SAFETY: one row of the width, as are its factors.
+    unsafe { (kernels.quantise)(&call) };
+    (bytes, scale, offset)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
@@ -286,24 +310,8 @@ proptest! {
             scaled[start..start + points * STEP].fill(super::quantise::rotation_factor(points));
         }
         for (set, kernels) in sets() {
-            let (mut rotated, mut bytes) = (vec![0.0f32; 4 * width], vec![7u8; bytes_of(width)]);
-            let (mut scale, mut offset, shift) = (0.0f32, 0.0f32, vec![0.0f32; width]);
-            let call = QuantiseCall {
-                levels: if signed { Levels::Signed } else { Levels::Unsigned },
-                rows: 1,
-                width,
-                input: input.as_ptr(),
-                input_stride: width,
-                activation: None,
-                factor: scaled.as_ptr(),
-                shift: shift.as_ptr(),
-                rotated: rotated.as_mut_ptr(),
-                output: bytes.as_mut_ptr(),
-                scale: &raw mut scale,
-                offset: &raw mut offset,
-            };
-            // SAFETY: all rows have the width.
-            unsafe { (kernels.quantise)(&call) };
+            let levels = if signed { Levels::Signed } else { Levels::Unsigned };
+            let (bytes, scale, offset) = quantised(kernels, levels, &input, &scaled);
             let range = high.max(0.0) - low.min(0.0);
             let step = if signed { high.max(-low) / 127.0 } else { range / UNSIGNED };
             prop_assert!((scale - step).abs() <= 1e-4 * step, "{set}: {scale} {step}");
@@ -311,6 +319,20 @@ proptest! {
                 let byte = bytes[place(column)];
                 let found = (if signed { f32::from(byte.cast_signed()) } else { f32::from(byte) }) * scale + offset;
                 prop_assert!((found - expected).abs() <= 0.505 * scale, "{set}: {found} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_whose_range_has_no_inverse_become_zeros() {
+    for (tiny, width) in [0.0, 1e-45, 1e-38, 1e-31].into_iter().zip([16, 32, 64, 256]) {
+        for (set, kernels) in sets() {
+            let input: Vec<f32> = (0..width).map(|i| if i % 3 == 0 { tiny } else { -tiny }).collect();
+            let (bytes, scale, offset) = quantised(kernels, Levels::Unsigned, &input, &vec![1.0; width]);
+            for byte in bytes {
+                let number = f32::from(byte) * scale + offset;
+                assert!(number.abs() <= 64.0 * tiny, "{set}: {tiny} became {number}");
             }
         }
     }
