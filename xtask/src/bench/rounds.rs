@@ -176,7 +176,8 @@ fn batch_size(
     eprintln!("{key}: {rates:.1?} texts/s, so {best}");
     let tried: Map<String, Value> = rates.iter().map(|(size, rate)| (size.to_string(), json!(rate))).collect();
     kept.insert(key, json!({"best": best, "texts_per_second": tried}));
-    fs::write(&kept_in, format!("{:#}\n", Value::Object(kept)))?;
+    fs::write(&kept_in, format!("{:#}\n", Value::Object(kept)))
+        .with_context(|| format!("cannot write {}", kept_in.display()))?;
     Ok(Some(best))
 }
 

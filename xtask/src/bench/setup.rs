@@ -14,7 +14,8 @@ pub(crate) fn prepare(options: &Options) -> Result<Places> {
     let root = st_testing::repository();
     fs::create_dir_all(&options.folder)
         .with_context(|| format!("cannot make the folder {}", options.folder.display()))?;
-    let folder = fs::canonicalize(&options.folder)?;
+    let folder = fs::canonicalize(&options.folder)
+        .with_context(|| format!("cannot resolve the folder {}", options.folder.display()))?;
     let target = process::target_folder()?;
     let mut places = Places {
         texts: folder.join("texts"),
@@ -42,13 +43,14 @@ pub(crate) fn prepare(options: &Options) -> Result<Places> {
 
 fn install(places: &Places) -> Result<PathBuf> {
     let requirements = places.scripts.join("requirements.txt");
-    let wanted = fs::read_to_string(&requirements)?;
+    let wanted =
+        fs::read_to_string(&requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     let installed = places.folder.join("venv/requirements.txt");
     if fs::read_to_string(&installed).ok().as_ref() != Some(&wanted) {
         process::run(Command::new("python3").args(["-m", "venv"]).arg(places.folder.join("venv")))?;
         let pip = ["-m", "pip", "install", "--quiet", "--requirement"];
         process::run(Command::new(places.interpreter()).args(pip).arg(&requirements))?;
-        fs::write(&installed, wanted)?;
+        fs::write(&installed, wanted).with_context(|| format!("cannot write {}", installed.display()))?;
     }
     let packages =
         find(&places.folder.join("venv/lib"), "site-packages").context("the opponents' Python has no site-packages")?;
