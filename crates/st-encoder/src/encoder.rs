@@ -159,7 +159,7 @@ impl EncoderFiles {
 pub struct EncoderOptions {
     /// In what form the weights are kept in memory.
     pub weights: WeightFormat,
-    /// Calibration batches for [`WeightFormat::Int8`], optional.
+    /// What [`WeightFormat::Int8`] is calibrated on; when empty, on a sample that the backend makes.
     pub calibration: Vec<Batch>,
 }
 
@@ -174,6 +174,13 @@ impl EncoderOptions {
     #[must_use]
     pub fn weights(mut self, weights: WeightFormat) -> Self {
         self.weights = weights;
+        self
+    }
+
+    /// Sets [`EncoderOptions::calibration`].
+    #[must_use]
+    pub fn calibration(mut self, batches: Vec<Batch>) -> Self {
+        self.calibration = batches;
         self
     }
 }

@@ -1,20 +1,19 @@
 //! [`NativeEncoder`]: the forward pass.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use st_encoder::{Batch, Encoder, EncoderError, EncoderInfo, Pass, PatchSpec, Rows, TokenEmbeddings};
 
 use crate::InstructionSet;
-use crate::calibration::sample::{PARTS, Sample, random_images};
-use crate::calibration::{Observations, observe};
+use crate::calibration::Turn;
+use crate::calibration::sample::{Sample, random_images};
 use crate::kernels::Kernels;
 use crate::layers::block::Block;
+use crate::layers::linear::Linear;
 use crate::layers::{Run, padded};
 use crate::load::Network;
-use crate::scratch::{Activations, lend};
+use crate::scratch::{Activations, Widened, lend, release};
 use crate::split::{Shared, Split};
 use crate::stages::{Stage, begin, done};
 
@@ -37,9 +36,14 @@ const LARGE_MICRO_BATCH: usize = 512;
 /// BERT base 7.1 million.
 const LARGE_BLOCK: usize = 4 << 20;
 
+/// Most tokens that one pass of a calibration runs over together.
+const AT_ONCE: usize = 4096;
+
 /// Where a micro-batch's results go.
+#[derive(Default)]
 struct Target<'a> {
-    data: Shared<'a>,
+    /// Nowhere, where only what layers see counts.
+    data: Option<Shared<'a>>,
     layers: Vec<Shared<'a>>,
     first_only: bool,
 }
@@ -50,8 +54,7 @@ impl Encoder for NativeEncoder {
     }
 
     fn forward(&self, batch: &Batch, pass: &Pass) -> Result<TokenEmbeddings, EncoderError> {
-        batch.validate_kind(self.patches)?;
-        batch.validate(self.info.vocabulary, self.token_types, self.info.max_sequence)?;
+        self.validate(batch)?;
         let hidden = self.info.hidden;
         let first_only = pass.rows == Rows::First;
         let offsets = if first_only { first_rows(batch) } else { batch.offsets().to_vec() };
@@ -60,7 +63,7 @@ impl Encoder for NativeEncoder {
         let states = if pass.layers { self.network.order.len() + 1 } else { 0 };
         let mut layers = vec![vec![0.0; rows * hidden]; states];
         let target = Target {
-            data: Shared::new(&mut data),
+            data: Some(Shared::new(&mut data)),
             layers: layers.iter_mut().map(|layer| Shared::new(layer)).collect(),
             first_only,
         };
@@ -111,17 +114,6 @@ fn micro_batches(batch: &Batch, most: usize) -> Vec<usize> {
     cuts
 }
 
-/// Runs the same work on as many threads as there are cores, eight at most; it takes its tasks from a shared list.
-fn on_every_core(work: &(dyn Fn() + Sync)) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
-    });
-}
-
 impl NativeEncoder {
     /// Turns the blocks' weights into bytes, for inputs like those that the given batches (or the built-in sample) lead to.
     pub(crate) fn quantise(
@@ -133,29 +125,51 @@ impl NativeEncoder {
         let built_in;
         let batches = if batches.iter().all(|batch| batch.tokens() == 0) {
             let longest = self.info.max_sequence.unwrap_or(usize::MAX);
-            built_in = match self.patches {
-                None => sample.batches(self.info.vocabulary, longest),
+            built_in = [match self.patches {
+                None => sample.batch(self.info.vocabulary, longest),
                 Some(patches) => random_images(patches, longest)?,
-            };
+            }];
             &built_in
         } else {
             batches
         };
-        let seen = self.observed(batches)?;
         self.narrow_attention();
-        let kernels = self.kernels;
-        let linears = Mutex::new(self.network.blocks.iter_mut().flat_map(Block::linears));
-        let next = || linears.lock().unwrap_or_else(PoisonError::into_inner).next();
-        let work = || {
-            while let Some(linear) = next() {
-                let seen = seen.get(&(std::ptr::from_ref(&*linear) as usize));
-                if let Some(quantised) = seen.and_then(|seen| linear.quantised(kernels, set, seen)) {
-                    *linear = quantised;
-                }
-            }
+        // Where blocks run several times, a first run is not all that there is to learn.
+        let repeats = self.network.order.len() > self.network.blocks.len();
+        let turn = match batches {
+            [batch] if batch.tokens() <= AT_ONCE && !repeats => Turn::AtOnce,
+            _ => Turn::AtTheEnd,
         };
-        on_every_core(&work);
+        self.linears().for_each(|linear| linear.begin_trial(set, turn));
+        let run = Run { kernels: self.kernels, split: Split::new(rayon::current_num_threads()) };
+        for batch in batches {
+            self.try_out(run.split, batch, turn)?;
+        }
+        self.linears().for_each(|linear| linear.end_trial(run));
+        // Later passes run over fewer rows.
+        release::<Activations>();
+        release::<Widened>();
         Ok(())
+    }
+
+    fn linears(&mut self) -> impl Iterator<Item = &mut Linear> {
+        self.network.blocks.iter_mut().flat_map(Block::linears)
+    }
+
+    /// Runs over a batch of a trial, whatever comes out.
+    fn try_out(&self, split: Split, batch: &Batch, turn: Turn) -> Result<(), EncoderError> {
+        self.validate(batch)?;
+        let target = Target::default();
+        let most = if turn == Turn::AtOnce { AT_ONCE } else { self.micro_batch_tokens() };
+        for cut in micro_batches(batch, most).windows(2) {
+            self.micro_batch(split, batch, cut[0]..cut[1], batch.offsets(), &target);
+        }
+        Ok(())
+    }
+
+    fn validate(&self, batch: &Batch) -> Result<(), EncoderError> {
+        batch.validate_kind(self.patches)?;
+        batch.validate(self.info.vocabulary, self.token_types, self.info.max_sequence)
     }
 
     /// Lets attention multiply bfloat16 where the processor can.
@@ -163,35 +177,6 @@ impl NativeEncoder {
         for block in self.network.blocks.iter_mut().filter(|block| block.attention.relative.is_none()) {
             block.attention.kernel = self.kernels.attend_narrowed();
         }
-    }
-
-    /// What every linear layer sees of batches. Parts of them run on several threads, and what they saw is put together in
-    /// their order, so that the result does not depend on the number of threads.
-    fn observed(&self, batches: &[Batch]) -> Result<HashMap<usize, Observations>, EncoderError> {
-        type Part<'a> = (&'a [Batch], Option<Result<HashMap<usize, Observations>, EncoderError>>);
-        let parts: Vec<Mutex<Part<'_>>> =
-            batches.chunks(batches.len().div_ceil(PARTS).max(1)).map(|part| Mutex::new((part, None))).collect();
-        let next = AtomicUsize::new(0);
-        on_every_core(&|| {
-            while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-                let (batches, result) = &mut *part;
-                let mut passes = Ok(());
-                let seen = observe(|| {
-                    passes = batches.iter().try_for_each(|batch| self.forward(batch, &Pass::default()).map(drop));
-                });
-                *result = Some(passes.map(|()| seen));
-            }
-        });
-        let mut all: HashMap<usize, Observations> = HashMap::new();
-        for part in parts {
-            for (layer, seen) in
-                part.into_inner().unwrap_or_else(PoisonError::into_inner).1.transpose()?.unwrap_or_default()
-            {
-                all.entry(layer).or_default().merge(&seen);
-            }
-        }
-        Ok(all)
     }
 
     /// Tokens of a micro-batch of this network.
@@ -240,7 +225,9 @@ impl NativeEncoder {
                 norm.in_place(run, rows, &mut memory.hidden, stride);
             }
             state(blocks, memory, compact);
-            self.write(target.data, &result_rows, &memory.hidden, stride, &offsets, target.first_only && !compact);
+            if let Some(data) = target.data {
+                self.write(data, &result_rows, &memory.hidden, stride, &offsets, target.first_only && !compact);
+            }
             done(Stage::Write);
         });
     }

@@ -18,7 +18,9 @@
 //! texts, the smallest cosine to 32-bit weights is 0.99998 with bfloat16 and 1.00000 with 16-bit floats; with bytes it is
 //! 0.9988 over 2,000 texts (mean 0.9997), with products of bfloat16, which round each layer's input too, 0.9999 (mean
 //! 0.99998). With bytes, layers are calibrated at load on a few sentences, unless
-//! [`st_encoder::EncoderOptions::calibration`] holds texts; where the processor has bfloat16 products, attention uses them.
+//! [`st_encoder::EncoderOptions::calibration`] holds texts: a layer becomes bytes when it sees its first input, which the
+//! layers before it, in bytes already, have computed (in more than 4,096 tokens of texts, or where blocks run several times,
+//! all layers at the end instead). Where the processor has bfloat16 products, attention uses them.
 //!
 //! # Invariance
 //!

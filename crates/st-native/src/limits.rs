@@ -7,7 +7,7 @@ use std::time::Duration;
 use st_encoder::{Activation, WeightFormat};
 
 use crate::InstructionSet;
-use crate::calibration::observe;
+use crate::calibration::{Observations, Seen};
 use crate::kernels::{Kernels, STEP, peak};
 use crate::layers::Run;
 use crate::layers::integer::quantiser;
@@ -106,15 +106,17 @@ pub fn product_rate(
     };
     let weight = random(inputs * outputs, 0.05);
     let (inputs, outputs) = (Axis::whole(inputs), Axis::whole(outputs));
-    let linear = Linear::new(kernels, format, &[Source { weight: &weight, bias: None, outputs }], inputs);
+    let mut linear = Linear::new(kernels, format, &[Source { weight: &weight, bias: None, outputs }], inputs);
     let mut input = Buffer::zeroed(rows * inputs.padded());
     input.copy_from_slice(&random(rows * inputs.padded(), 1.0));
     let (stride, width) = (inputs.padded(), linear.width());
     let mut output = Buffer::zeroed(rows * width);
     let run = Run { kernels, split: Split::none() };
-    let seen = observe(|| linear.apply(run, rows, &input, stride, &mut output, width, Epilogue::Store));
-    let quantised = seen.values().next().filter(|_| format == WeightFormat::Int8);
-    let linear = quantised.and_then(|seen| linear.quantised(kernels, set, seen)).unwrap_or(linear);
+    if format == WeightFormat::Int8 {
+        let mut seen = Observations::default();
+        seen.add(kernels, run.split, Seen { rows, depth: stride, input: &input, stride });
+        linear = linear.quantised(run, set, &seen);
+    }
     let epilogue = activation.map_or(Epilogue::Store, Epilogue::Activate);
     let operations = 2.0 * (rows * inputs.len() * outputs.len()) as f64;
     let repeats = (2e8 / operations) as usize + 1;

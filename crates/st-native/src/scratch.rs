@@ -65,7 +65,7 @@ impl Bytes {
     }
 }
 
-/// One panel of weights in 32 bits.
+/// Weights in 32 bits: a panel of 16-bit ones, or the rows of those that become bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Widened(pub(crate) Buffer<f32>);
 
@@ -157,6 +157,11 @@ pub(crate) fn lend<M: Kept, R>(work: impl FnOnce(&mut M) -> R) -> R {
     result
 }
 
+/// Gives back what this thread keeps of a kind.
+pub(crate) fn release<M: Kept>() {
+    M::with_store(|store| store.borrow_mut().clear());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,5 +177,8 @@ mod tests {
         lend::<Piece, _>(|piece| assert_eq!(piece.transposed.as_ptr() as usize, first));
         lend::<Piece, _>(|piece| piece.transposed.reserve(KEPT));
         lend::<Piece, _>(|piece| assert!(piece.transposed.len() < KEPT));
+        lend::<Piece, _>(|piece| piece.transposed.reserve(100));
+        release::<Piece>();
+        lend::<Piece, _>(|piece| assert_eq!(piece.transposed.len(), 0));
     }
 }

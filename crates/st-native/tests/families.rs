@@ -162,3 +162,42 @@ fn other_weight_formats_stay_near() {
         }
     }
 }
+
+/// In bytes, networks are calibrated on a sample of the engine's own or on batches that are given, and what they learn
+/// does not depend on how many threads they learn with.
+#[test]
+fn calibration_uses_what_is_given_and_does_not_depend_on_threads() {
+    let pools = [1, 3].map(|threads| rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap());
+    for name in FAMILIES {
+        let sequences = Reference::open(name).sequences();
+        let batch = Batch::from_sequences(sequences.iter().map(Vec::as_slice));
+        let halves = sequences.chunks(3).map(|half| Batch::from_sequences(half.iter().map(Vec::as_slice))).collect();
+        let files = EncoderFiles::open(fixture(name)).unwrap();
+        for set in sets() {
+            let run = |format, calibration: &[Batch]| {
+                let options = EncoderOptions::new().weights(format).calibration(calibration.to_vec());
+                let [alone, together] = pools.each_ref().map(|pool| {
+                    let encoder =
+                        pool.install(|| NativeBackend::with_instructions(set).load(&files, &options)).unwrap();
+                    encoder.forward(&batch, &Pass::default()).unwrap().data().to_vec()
+                });
+                assert_eq!(alone, together, "{name} on {set} by one thread and by three");
+                alone
+            };
+            let exact = run(WeightFormat::F32, &[]);
+            let built_in = run(WeightFormat::Int8, &[]);
+            // All of a batch is learnt from at once; several batches one after the other.
+            let halves: &Vec<Batch> = &halves;
+            for given in [std::slice::from_ref(&batch), halves] {
+                let found = run(WeightFormat::Int8, given);
+                assert_ne!(found, built_in, "{name} on {set}: what is given changes nothing");
+                let square =
+                    |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|x| f64::from(x).powi(2)).sum::<f64>();
+                let error = square(&mut found.iter().zip(&exact).map(|(a, b)| a - b));
+                let relative = (error / square(&mut exact.iter().copied())).sqrt();
+                println!("{name} on {set}, {} batches: {relative:.4}", given.len());
+                assert!(relative < 0.06, "{name} on {set}, {} batches: {relative}", given.len());
+            }
+        }
+    }
+}

@@ -1,13 +1,14 @@
-//! What the inputs of linear layers look like: means and spreads per component.
+//! What the inputs of linear layers look like, means and spreads per component, and [`Trial`]: how layers learn it.
 #![expect(unsafe_code, reason = "calls of kernels")]
 
 pub(crate) mod sample;
 
-use std::cell::RefCell;
-use std::collections::HashMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::kernels::Kernels;
+use crate::InstructionSet;
 use crate::kernels::observe::ObserveCall;
+use crate::kernels::{Kernels, STEP};
+use crate::split::{Shared, Split};
 
 /// The inputs that one layer has seen.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +20,21 @@ pub(crate) struct Observations {
     rows: usize,
 }
 
+/// Rows of the input of a layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) rows: usize,
+    /// Numbers of a row, a multiple of [`STEP`].
+    pub(crate) depth: usize,
+    pub(crate) input: &'a [f32],
+    /// Numbers from one row to the next.
+    pub(crate) stride: usize,
+}
+
 impl Observations {
-    fn add(&mut self, kernels: &Kernels, rows: usize, input: &[f32], stride: usize, depth: usize) {
+    /// Looks at rows. Threads share columns, so that sums do not depend on their number.
+    pub(crate) fn add(&mut self, kernels: &Kernels, split: Split, seen: Seen<'_>) {
+        let Seen { rows, depth, input, stride } = seen;
         if self.sums.is_empty() {
             self.smallest = vec![f32::INFINITY; depth];
             self.largest = vec![f32::NEG_INFINITY; depth];
@@ -28,35 +42,24 @@ impl Observations {
             self.squares = vec![0.0; depth];
         }
         assert!(depth == self.sums.len() && input.len() >= (rows - 1) * stride + depth, "rows too short");
-        let call = ObserveCall {
-            rows,
-            width: depth,
-            input: input.as_ptr(),
-            input_stride: stride,
-            smallest: self.smallest.as_mut_ptr(),
-            largest: self.largest.as_mut_ptr(),
-            sum: self.sums.as_mut_ptr(),
-            squares: self.squares.as_mut_ptr(),
-        };
-        // SAFETY: the rows exist, and there is a number per column of what is found.
-        unsafe { (kernels.observe)(&call) };
+        let found = [&mut self.smallest, &mut self.largest, &mut self.sums, &mut self.squares];
+        let [smallest, largest, sum, squares] = found.map(|numbers| Shared::new(numbers));
+        split.over(depth / STEP, 1, &|steps| {
+            let column = steps.start * STEP;
+            let call = ObserveCall {
+                rows,
+                width: steps.len() * STEP,
+                input: input[column..].as_ptr(),
+                input_stride: stride,
+                smallest: smallest.at(column),
+                largest: largest.at(column),
+                sum: sum.at(column),
+                squares: squares.at(column),
+            };
+            // SAFETY: the rows exist, there is a number per column of what is found, and every thread has its own columns.
+            unsafe { (kernels.observe)(&call) };
+        });
         self.rows += rows;
-    }
-
-    /// Adds what was seen elsewhere.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        if self.sums.is_empty() {
-            self.clone_from(other);
-            return;
-        }
-        let add = |to: &mut [f32], from: &[f32]| to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-        add(&mut self.sums, &other.sums);
-        add(&mut self.squares, &other.squares);
-        for j in 0..self.sums.len() {
-            self.smallest[j] = self.smallest[j].min(other.smallest[j]);
-            self.largest[j] = self.largest[j].max(other.largest[j]);
-        }
-        self.rows += other.rows;
     }
 
     /// Mean of component `j`.
@@ -73,22 +76,48 @@ impl Observations {
     }
 }
 
-thread_local! {
-    static OBSERVING: RefCell<Option<HashMap<usize, Observations>>> = const { RefCell::new(None) };
+/// When a layer on trial becomes bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// At its first run, whose rows are all that it learns from. Later layers then learn from what bytes make of them.
+    AtOnce,
+    /// When the trial ends.
+    AtTheEnd,
 }
 
-/// Runs something and returns what the linear layers that ran on this thread meanwhile have seen, by their address.
-pub(crate) fn observe(work: impl FnOnce()) -> HashMap<usize, Observations> {
-    OBSERVING.set(Some(HashMap::new()));
-    work();
-    OBSERVING.take().unwrap_or_default()
+/// What a layer of 32-bit weights learns as it runs, so that it becomes a layer in bytes, an `L`.
+#[derive(Debug)]
+pub(crate) struct Trial<L> {
+    set: InstructionSet,
+    turn: Turn,
+    seen: Mutex<Observations>,
+    quantised: OnceLock<L>,
 }
 
-/// Says that a layer runs over rows.
-pub(crate) fn note(kernels: &Kernels, layer: usize, rows: usize, input: &[f32], stride: usize, depth: usize) {
-    OBSERVING.with_borrow_mut(|observing| {
-        if let Some(layers) = observing {
-            layers.entry(layer).or_default().add(kernels, rows, input, stride, depth);
+impl<L> Trial<L> {
+    pub(crate) fn new(set: InstructionSet, turn: Turn) -> Self {
+        Self { set, turn, seen: Mutex::default(), quantised: OnceLock::new() }
+    }
+
+    /// Looks at the rows of a run. Returns the layer in bytes where that is to run.
+    pub(crate) fn run(
+        &self,
+        kernels: &Kernels,
+        split: Split,
+        seen: Seen<'_>,
+        quantise: impl FnOnce(InstructionSet, &Observations) -> L,
+    ) -> Option<&L> {
+        if let Some(quantised) = self.quantised.get() {
+            return Some(quantised);
         }
-    });
+        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        all.add(kernels, split, seen);
+        (self.turn == Turn::AtOnce).then(|| self.quantised.get_or_init(|| quantise(self.set, &all)))
+    }
+
+    /// The layer in bytes, if it has run.
+    pub(crate) fn end(self, quantise: impl FnOnce(InstructionSet, &Observations) -> L) -> Option<L> {
+        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.quantised.into_inner().or_else(|| (seen.rows > 0).then(|| quantise(self.set, &seen)))
+    }
 }

@@ -56,8 +56,6 @@ const NEIGHBOURS: [usize; 2] = [24, 24];
 const REPETITIONS: [usize; 2] = [10, 40];
 /// Sentences that also come together, as one long text.
 const TOGETHER: usize = 10;
-/// Batches; several threads run them.
-pub(crate) const PARTS: usize = 4;
 /// Where random numbers start; not 0.
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -88,10 +86,10 @@ impl Sample {
         Self { frame, sentences }
     }
 
-    /// Batches of the sentences, and of words at random, neighbouring or repeated, in sequences of several lengths: what
-    /// stands out there counts too.
-    pub(crate) fn batches(&self, vocabulary: usize, longest: usize) -> Vec<Batch> {
-        let mut batches = vec![Batch::new(); PARTS];
+    /// The sentences, and words at random, neighbouring or repeated, in sequences of several lengths: what stands out there
+    /// counts too.
+    pub(crate) fn batch(&self, vocabulary: usize, longest: usize) -> Batch {
+        let mut batch = Batch::new();
         let mut state = SEED;
         let mut random = || {
             // xorshift64*
@@ -108,22 +106,22 @@ impl Sample {
             others.push((first as u32..).take(count).collect());
         }
         others.extend(REPETITIONS.map(|count| vec![random(); count]));
-        for (place, inside) in self.sentences.iter().chain(&others).enumerate() {
+        for inside in self.sentences.iter().chain(&others) {
             let ids = self.frame.before.iter().chain(inside).chain(&self.frame.after).copied();
             let ids: Vec<u32> = ids.filter(|&id| (id as usize) < vocabulary).collect();
             if ids.len() <= longest {
-                batches[place % PARTS].push(&ids);
+                batch.push(&ids);
             }
         }
-        batches
+        batch
     }
 }
 
-/// Images of which a model that reads patches is calibrated, per batch.
-const IMAGES: usize = 2;
+/// Images of which a model that reads patches is calibrated.
+const IMAGES: usize = 8;
 
-/// Batches of images of waves and noise, with the mean 0 and about the spread 1 that images are brought to.
-pub(crate) fn random_images(patches: PatchSpec, longest: usize) -> Result<Vec<Batch>, EncoderError> {
+/// Images of waves and noise, with the mean 0 and about the spread 1 that images are brought to.
+pub(crate) fn random_images(patches: PatchSpec, longest: usize) -> Result<Batch, EncoderError> {
     let mut state = SEED;
     let mut random = || {
         state ^= state >> 12;
@@ -132,20 +130,18 @@ pub(crate) fn random_images(patches: PatchSpec, longest: usize) -> Result<Vec<Ba
         (state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 40) as f32 / (1 << 23) as f32 - 1.0
     };
     let count = longest.saturating_sub(1).min(256);
-    let mut batches = vec![Batch::new(); PARTS];
-    for batch in &mut batches {
-        for _ in 0..IMAGES {
-            let mut image = Vec::with_capacity(count * patches.numbers());
-            for _ in 0..count {
-                let (level, slope, noise) = (random() * 1.5, random(), random().abs() * 0.3);
-                let steps = 0..patches.numbers();
-                let wave = |step: usize| (slope * (step % patches.size.max(1)) as f32 / patches.size as f32).sin();
-                image.extend(steps.map(|step| level + wave(step) + noise * random()));
-            }
-            batch.push_patches(&image, patches.numbers())?;
+    let mut batch = Batch::new();
+    for _ in 0..IMAGES {
+        let mut image = Vec::with_capacity(count * patches.numbers());
+        for _ in 0..count {
+            let (level, slope, noise) = (random() * 1.5, random(), random().abs() * 0.3);
+            let steps = 0..patches.numbers();
+            let wave = |step: usize| (slope * (step % patches.size.max(1)) as f32 / patches.size as f32).sin();
+            image.extend(steps.map(|step| level + wave(step) + noise * random()));
         }
+        batch.push_patches(&image, patches.numbers())?;
     }
-    Ok(batches)
+    Ok(batch)
 }
 
 /// A vocabulary, and how it marks where in a word a piece stands.
@@ -279,10 +275,10 @@ mod tests {
     #[test]
     fn random_sequences_stay_in_the_vocabulary_and_the_positions() {
         let frame = Frame { before: vec![1], after: vec![2, 999] };
-        let batches = Sample { frame, sentences: Vec::new() }.batches(50, 40);
-        assert!(batches.iter().all(|batch| batch.validate(50, 0, Some(40)).is_ok()));
-        assert!(batches.iter().map(Batch::len).sum::<usize>() >= 8);
-        assert!(batches.iter().all(|batch| (0..batch.len()).all(|i| batch.sequence(i)[0] == 1)));
+        let batch = Sample { frame, sentences: Vec::new() }.batch(50, 40);
+        assert!(batch.validate(50, 0, Some(40)).is_ok());
+        assert!(batch.len() >= 8);
+        assert!((0..batch.len()).all(|i| batch.sequence(i)[0] == 1));
     }
 
     #[test]
@@ -311,8 +307,8 @@ mod tests {
     fn sentences_are_ascii_and_every_run_sees_the_same() {
         assert!(SENTENCES.iter().all(|sentence| sentence.is_ascii()));
         let sample = Sample { frame: Frame::default(), sentences: vec![vec![3, 70], vec![4]] };
-        let batches = sample.batches(60, 40);
-        assert_eq!(batches, sample.batches(60, 40));
-        assert!(batches.iter().all(|batch| batch.validate(60, 0, Some(40)).is_ok()));
+        let batch = sample.batch(60, 40);
+        assert_eq!(batch, sample.batch(60, 40));
+        assert!(batch.validate(60, 0, Some(40)).is_ok());
     }
 }

@@ -7,7 +7,7 @@ use super::attention::{AttentionCall, QUERIES};
 use super::quantise::{Levels, QuantiseCall, UNSIGNED, bytes_of, place, rotate};
 use super::{Kernels, STEP};
 use crate::InstructionSet;
-use crate::calibration::observe;
+use crate::calibration::{Observations, Seen};
 use crate::layers::linear::{Epilogue, Linear, Source};
 use crate::layers::norm::Norm;
 use crate::layers::packing::{Axis, Part, pack};
@@ -125,9 +125,11 @@ proptest! {
                 linear.apply(run, rows.len(), from, padded(inputs), &mut output, padded(outputs), epilogue);
                 output
             };
-            let mut output = Buffer::default();
-            let seen = observe(|| output = apply(&linear, 0..rows));
-            let quantised = seen.values().next().and_then(|seen| linear.quantised(kernels, set, seen)).unwrap();
+            let output = apply(&linear, 0..rows);
+            let mut seen = Observations::default();
+            let (depth, stride) = (padded(inputs), padded(inputs));
+            seen.add(kernels, run.split, Seen { rows, depth, input: &padded_input, stride });
+            let quantised = linear.quantised(run, set, &seen);
             let bytes = apply(&quantised, 0..rows);
             for row in 0..rows {
                 // A row alone is the same to the bit, whatever the height of its tile.

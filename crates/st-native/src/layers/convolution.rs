@@ -75,7 +75,8 @@ impl Convolution {
         let places: Vec<Place> = sequences.flat_map(|rows| wanted(&rows).map(move |row| (row, rows.clone()))).collect();
         output.reserve(places.len() * stride);
         let output = &mut output[..places.len() * stride];
-        if places.len() < ROWS_PER_THREAD * run.split.threads() && run.split.threads() > 1 {
+        let few = places.len() < ROWS_PER_THREAD * run.split.threads() && run.split.threads() > 1;
+        if few || self.taps.on_trial() {
             lend(|piece: &mut Piece| self.block(run, &places, input, stride, output, piece));
             return;
         }

@@ -40,7 +40,8 @@ impl FeedForward {
         epilogue: Epilogue,
         inner: &mut Buffer<f32>,
     ) {
-        if rows < ROWS_PER_THREAD * run.split.threads() && run.split.threads() > 1 {
+        let few = rows < ROWS_PER_THREAD * run.split.threads() && run.split.threads() > 1;
+        if few || self.down.on_trial() {
             self.block(run, rows, input, output, stride, epilogue, inner);
             return;
         }

@@ -8,9 +8,11 @@
 #![expect(unsafe_code, reason = "calls of kernels")]
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use st_encoder::Activation;
 
+use super::Run;
 use super::epilogue::Epilogue;
 use crate::calibration::Observations;
 use crate::kernels::integer::{IntegerKernels, IntegerTileCall};
@@ -100,8 +102,6 @@ pub(crate) fn quantiser(
 
 /// Rows that are quantised and pass over all panels before the next rows' turn.
 const BLOCK: usize = 180;
-/// Outputs whose weights are quantised at a time.
-const WEIGHT_BLOCK: usize = 64;
 /// Least spread of a component, as a part of the root mean square of all.
 const LEAST_SPREAD: f32 = 0.02;
 
@@ -109,7 +109,7 @@ impl Integer {
     /// Quantises weights, given column by column of the output (`rows[i]` are the weights of output `i`), and returns what
     /// is to be added to the bias.
     pub(crate) fn new(
-        kernels: &Kernels,
+        run: Run,
         integer: &'static IntegerKernels,
         rows: &[f32],
         width: usize,
@@ -119,6 +119,7 @@ impl Integer {
         let centre: Vec<f32> = (0..depth).map(|j| seen.mean(j)).collect();
         let spread: Vec<f32> = (0..depth).map(|j| seen.spread(j)).collect();
         let scales = even_scales(rows, depth, &spread);
+        let weights = Transform::new(depth, |j| scales[j], |_| 0.0);
         let mut layer = Self {
             kernels: integer,
             panels: Buffer::zeroed(width * bytes_of(depth)),
@@ -126,34 +127,28 @@ impl Integer {
             sum: Buffer::zeroed(width),
             transform: Transform::new(depth, |j| 1.0 / scales[j], |j| centre[j]),
         };
-        let moved = rows.chunks_exact(depth).map(|weights| dot(weights, &centre)).collect();
-        let weights = Transform::new(depth, |j| scales[j], |_| 0.0);
-        lend(|bytes: &mut Bytes| {
-            for (block, rows) in rows.chunks(WEIGHT_BLOCK * depth).enumerate() {
-                let count = rows.len() / depth;
-                weights.apply(kernels, Levels::Signed, count, rows, depth, None, bytes);
-                for (row, bytes_of_row) in bytes.bytes.chunks_exact(bytes_of(depth)).enumerate().take(count) {
-                    layer.put(block * WEIGHT_BLOCK + row, bytes_of_row, bytes.scale[row]);
+        let mut moved = vec![0.0; width];
+        let panel = integer.panel();
+        let parts = layer.panels.chunks_mut(panel * bytes_of(depth)).zip(rows.chunks(panel * depth));
+        let numbers = layer.scale.chunks_mut(panel).zip(layer.sum.chunks_mut(panel)).zip(moved.chunks_mut(panel));
+        // Every panel is one thread's alone.
+        let tasks: Vec<_> = parts.zip(numbers).map(Mutex::new).collect();
+        run.split.over(tasks.len(), 1, &|panels| {
+            lend(|bytes: &mut Bytes| {
+                for task in &tasks[panels] {
+                    let ((to, rows), ((scale, sum), moved)) = &mut *task.lock().unwrap_or_else(PoisonError::into_inner);
+                    let count = moved.len();
+                    weights.apply(run.kernels, Levels::Signed, count, rows, depth, None, bytes);
+                    scale.copy_from_slice(&bytes.scale[..count]);
+                    for (column, row) in bytes.bytes.chunks_exact(bytes_of(depth)).enumerate().take(count) {
+                        sum[column] = put(to, count, column, row) as f32 * scale[column];
+                        moved[column] = dot(&rows[column * depth..(column + 1) * depth], &centre);
+                    }
                 }
-            }
+            });
         });
+        drop(tasks);
         (layer, moved)
-    }
-
-    /// Puts a column's bytes in their places.
-    fn put(&mut self, column: usize, bytes: &[u8], step: f32) {
-        let (width, panel) = (self.scale.len(), self.kernels.panel());
-        let first = column / panel * panel;
-        let columns = panel.min(width - first);
-        let to = &mut self.panels[first * bytes.len()..(first + columns) * bytes.len()];
-        let groups = to.as_chunks_mut::<4>().0.iter_mut().skip(column - first).step_by(columns);
-        let mut sum = 0i32;
-        for (to, from) in groups.zip(bytes.as_chunks::<4>().0) {
-            *to = from.map(u8::cast_signed);
-            sum += to.iter().map(|&weight| i32::from(weight)).sum::<i32>();
-        }
-        self.scale[column] = step;
-        self.sum[column] = sum as f32 * step;
     }
 
     /// # Safety
@@ -243,6 +238,17 @@ impl Integer {
     pub(super) fn panels(&self) -> usize {
         self.scale.len().div_ceil(self.kernels.panel())
     }
+}
+
+/// Puts a column's bytes in their places among a panel's `columns` columns, and returns their sum.
+fn put(panel: &mut [i8], columns: usize, column: usize, bytes: &[u8]) -> i32 {
+    let mut sum = 0;
+    let groups = panel.as_chunks_mut::<4>().0.iter_mut().skip(column).step_by(columns);
+    for (to, from) in groups.zip(bytes.as_chunks::<4>().0) {
+        *to = from.map(u8::cast_signed);
+        sum += to.iter().map(|&weight| i32::from(weight)).sum::<i32>();
+    }
+    sum
 }
 
 /// Sum of products.

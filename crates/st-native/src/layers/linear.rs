@@ -12,7 +12,7 @@ use super::integer::Integer;
 use super::packing::{Axis, Part, pack, place, unpack};
 use super::pairs::Pairs;
 use crate::InstructionSet;
-use crate::calibration::{Observations, note};
+use crate::calibration::{Observations, Seen, Trial, Turn};
 use crate::kernels::tile::{TileCall, TileKernel};
 use crate::kernels::{Kernels, STEP};
 use crate::memory::Buffer;
@@ -26,6 +26,8 @@ pub(crate) struct Linear {
     width: usize,
     panels: Panels,
     bias: Buffer<f32>,
+    /// What it learns about its inputs before its weights become bytes.
+    trial: Option<Box<Trial<Self>>>,
 }
 
 /// Packed weights in their format.
@@ -77,7 +79,7 @@ impl Linear {
             WeightFormat::BF16Products => Panels::Pairs(Pairs::new(kernels.pairs(), &packed, width, depth)),
             _ => Panels::F32(packed),
         };
-        Self { depth, width, panels, bias }
+        Self { depth, width, panels, bias, trial: None }
     }
 
     /// Numbers of an output row, padding included.
@@ -90,21 +92,49 @@ impl Linear {
         self.width * self.depth
     }
 
-    /// The same layer with weights in bytes, for inputs like those seen. Only of 32-bit weights.
-    pub(crate) fn quantised(&self, kernels: &Kernels, set: InstructionSet, seen: &Observations) -> Option<Self> {
-        let Panels::F32(packed) = &self.panels else { return None };
-        let panel = kernels.panel();
-        let mut rows = Buffer::zeroed(self.width * self.depth);
-        for (first, numbers) in (0..self.width).step_by(panel).zip(packed.chunks(panel * self.depth)) {
-            let columns = panel.min(self.width - first);
-            unpack(kernels, numbers, columns, &mut rows[first * self.depth..(first + columns) * self.depth]);
+    /// From now on the layer learns from its inputs how its weights become bytes. Only 32-bit weights do.
+    pub(crate) fn begin_trial(&mut self, set: InstructionSet, turn: Turn) {
+        if matches!(self.panels, Panels::F32(_)) {
+            self.trial = Some(Box::new(Trial::new(set, turn)));
         }
-        let (integer, moved) = Integer::new(kernels, Kernels::integer(set), &rows, self.width, self.depth, seen);
+    }
+
+    /// The layer becomes bytes, for inputs like those it saw. Without any it stays as it is.
+    pub(crate) fn end_trial(&mut self, run: Run) {
+        let trial = self.trial.take();
+        if let Some(quantised) = trial.and_then(|trial| trial.end(|set, seen| self.quantised(run, set, seen))) {
+            *self = quantised;
+        }
+    }
+
+    /// Whether it is learning: all rows of a pass then have to come at once.
+    pub(crate) fn on_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+
+    /// The same layer with weights in bytes, for inputs like those seen.
+    pub(crate) fn quantised(&self, run: Run, set: InstructionSet, seen: &Observations) -> Self {
+        let (kernels, panel) = (run.kernels, run.kernels.panel());
+        let Panels::F32(packed) = &self.panels else { unreachable!("only 32-bit weights go on trial") };
+        let numbers = self.width * self.depth;
+        let (integer, moved) = lend(|rows: &mut Widened| {
+            rows.0.reserve(numbers);
+            let shared = Shared::new(&mut rows.0[..numbers]);
+            run.split.over(self.width.div_ceil(panel), 1, &|panels| {
+                for first in panels.map(|number| number * panel) {
+                    let columns = panel.min(self.width - first);
+                    let part = first * self.depth..(first + columns) * self.depth;
+                    // SAFETY: every panel has its own rows.
+                    unpack(kernels, &packed[part.clone()], columns, unsafe { shared.part(part) });
+                }
+            });
+            Integer::new(run, Kernels::integer(set), &rows.0[..numbers], self.width, self.depth, seen)
+        });
         let mut bias = Buffer::zeroed(self.width);
         for ((bias, old), moved) in bias.iter_mut().zip(&*self.bias).zip(moved) {
             *bias = old + moved;
         }
-        Some(Self { depth: self.depth, width: self.width, panels: Panels::Int8(integer), bias })
+        Self { depth: self.depth, width: self.width, panels: Panels::Int8(integer), bias, trial: None }
     }
 
     /// Whether the weights are bytes.
@@ -150,8 +180,14 @@ impl Linear {
             output_stride >= self.width && output.len() >= (rows - 1) * output_stride + self.width,
             "output too short"
         );
+        if let Some(trial) = &self.trial {
+            let seen = Seen { rows, depth: self.depth, input, stride: input_stride };
+            let quantised = trial.run(run.kernels, run.split, seen, |set, seen| self.quantised(run, set, seen));
+            if let Some(quantised) = quantised {
+                return quantised.apply(run, rows, input, input_stride, output, output_stride, epilogue);
+            }
+        }
         let output = Shared::new(output);
-        note(run.kernels, std::ptr::from_ref(self) as usize, rows, input, input_stride, self.depth);
         let panels = match &self.panels {
             Panels::Int8(integer) => integer.panels(),
             _ => self.width.div_ceil(run.kernels.panel()),
