@@ -379,6 +379,8 @@ pub struct Conversion {
     pub backend: Option<Arc<dyn Backend>>,
     /// With its weights in this form; `None`: in the form that they have.
     pub weights: Option<WeightFormat>,
+    /// Texts, prompts included, that [`WeightFormat::Int8`] is calibrated on; `None`: as before.
+    pub calibration: Option<Vec<String>>,
 }
 
 /// What an input module is loaded with besides its folder.

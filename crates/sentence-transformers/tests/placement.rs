@@ -41,6 +41,38 @@ fn forms_change_in_place_and_lose_nothing() {
 }
 
 #[test]
+fn bytes_are_calibrated_on_texts_that_are_given() {
+    let path = tiny_model("tiny-bert");
+    let mut model = load(&path);
+    model.to_format(WeightFormat::Int8).unwrap();
+    let built_in = model.encode(&TEXTS).unwrap();
+    model.calibrate(&["Rain all day.", "He ate an apple."]).unwrap();
+    assert_eq!(model.dtype(), Some("int8"));
+    let calibrated = model.encode(&TEXTS).unwrap();
+    assert_ne!(calibrated.as_slice(), built_in.as_slice());
+    // They are kept.
+    model.float().unwrap();
+    model.to_format(WeightFormat::Int8).unwrap();
+    assert_eq!(model.encode(&TEXTS).unwrap().as_slice(), calibrated.as_slice());
+    // The default prompt is part of them.
+    let options = LoadOptions::new().prompt("query", "query: ").default_prompt_name("query");
+    let mut prompted = options.load(path.to_str().unwrap()).unwrap();
+    prompted.calibrate(&["Rain all day.", "He ate an apple."]).unwrap();
+    model.calibrate(&["query: Rain all day.", "query: He ate an apple."]).unwrap();
+    let without = EncodeOptions::new().prompt(sentence_transformers::Prompt::text(""));
+    let found = prompted.encode_with(&TEXTS, &without).unwrap();
+    assert_eq!(found.as_slice(), model.encode(&TEXTS).unwrap().as_slice());
+
+    let error = model.calibrate::<&str>(&[]).unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Argument, "there are no texts to calibrate on"));
+    let mut words = load(&fixture_path("models-modules").join("word-embeddings"));
+    assert_eq!(words.calibrate(&TEXTS).unwrap_err().kind(), ErrorKind::Unsupported);
+    let mut router = load(&fixture_path("models-modules").join("router-tokens"));
+    router.calibrate(&TEXTS).unwrap();
+    assert_eq!(router.dtype(), Some("int8"));
+}
+
+#[test]
 fn backends_change_in_place() {
     let mut model = load(&tiny_model("tiny-bert"));
     model.half().unwrap();

@@ -13,6 +13,7 @@ use st_encoder::{Backend, Batch, EncoderFiles, EncoderInfo, EncoderOptions, Pass
 use st_vectors::Embeddings;
 
 use super::adapters::{AdapterHost, Base, Shelf, TrainedAdapters};
+use super::calibration::calibration_batch;
 use super::transformer::{WEIGHT_FILES, merged, save_config, save_weights, with_new};
 use super::{
     Conversion, Dataflow, Feature, ImageReader, InputContext, InputModule, Loader, Module, ModuleFolder, ModuleKind,
@@ -277,6 +278,9 @@ impl InputModule for ClipModel {
             model.backend = Arc::clone(backend);
         }
         model.options.weights = conversion.weights.unwrap_or(model.options.weights);
+        if let Some(texts) = &conversion.calibration {
+            model.options.calibration = vec![calibration_batch(self, texts)?];
+        }
         model.reload(None)?;
         *self = model;
         Ok(true)

@@ -4,6 +4,7 @@
 
 mod adapters;
 mod bow;
+mod calibration;
 mod clip;
 mod cnn;
 mod dense;

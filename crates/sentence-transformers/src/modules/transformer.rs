@@ -11,6 +11,7 @@ use st_encoder::adapters::AdaptableModules;
 use st_encoder::{Backend, Encoder, EncoderFiles, EncoderInfo, EncoderOptions, Pass, WeightFormat};
 
 use super::adapters::{AdapterHost as _, Base, Shelf};
+use super::calibration::calibration_batch;
 use super::{
     Conversion, Dataflow, Feature, InputContext, InputModule, Loader, Module, ModuleConfig, ModuleFolder, ModuleKind,
 };
@@ -365,6 +366,9 @@ impl InputModule for Transformer {
         }
         if let Some(weights) = conversion.weights {
             source.options.weights = weights;
+        }
+        if let Some(texts) = &conversion.calibration {
+            source.options.calibration = vec![calibration_batch(self, texts)?];
         }
         self.encoder = source.load(&self.shelf)?;
         self.source = Some(source);

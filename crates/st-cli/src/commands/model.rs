@@ -1,6 +1,6 @@
 //! Which model, and how it is loaded: the arguments that every command has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -11,6 +11,7 @@ use sentence_transformers::{LoadOptions, SentenceTransformer, SimilarityFunction
 
 use super::Surroundings;
 use crate::failure::{Failure, Result};
+use crate::input::{OnError, Request, Rows, Texts};
 use crate::render::Downloads;
 
 pub(super) const DEFAULT_MODEL: &str = "sentence-transformers/all-MiniLM-L6-v2";
@@ -26,6 +27,9 @@ pub(super) struct ModelArguments {
     /// Form of the weights in memory
     #[arg(long, default_value = WeightFormat::F32.as_str(), value_parser = weight_formats(), value_name = "FORM")]
     pub(super) weights: WeightFormat,
+    /// Texts like those that will come, for int8 weights to be calibrated on [default: a few built-in sentences]
+    #[arg(long, value_name = "FILE")]
+    calibration_texts: Option<PathBuf>,
     /// Longest token sequence, instead of the model's
     #[arg(long, value_name = "TOKENS")]
     pub(super) max_seq_length: Option<usize>,
@@ -88,6 +92,7 @@ impl ModelArguments {
 
     /// Loads another model in the same way.
     pub(super) fn load_named(&self, name: &str, surroundings: Surroundings) -> Result<SentenceTransformer> {
+        let calibration = self.calibration_texts.as_deref().map(|path| self.calibration(path)).transpose()?;
         let downloads = Arc::new(Downloads::new(surroundings.quiet));
         let hub = self.hub.options().progress(downloads.clone());
         let mut options = LoadOptions::new().hub(hub).weights(self.weights);
@@ -99,7 +104,26 @@ impl ModelArguments {
         }
         let model = options.load(name);
         downloads.clear();
-        model.map_err(Failure::from)
+        let mut model = model?;
+        if let Some(texts) = calibration {
+            model.calibrate(&texts)?;
+        }
+        Ok(model)
+    }
+
+    /// The texts of `--calibration-texts`, without those that cannot be read.
+    fn calibration(&self, path: &Path) -> Result<Vec<String>> {
+        if self.weights != WeightFormat::Int8 {
+            return Err(Failure::usage("--calibration-texts is for int8 weights").with_hint("add --weights int8"));
+        }
+        let rows = Rows::open(&Request { path, format: None, column: None })?;
+        let mut rows = Texts::new(rows, OnError::Skip);
+        let texts: Vec<String> = rows.by_ref().map(|text| text.text).collect();
+        rows.finish()?;
+        if texts.is_empty() {
+            return Err(Failure::new(format!("{} holds no texts to calibrate on", path.display())));
+        }
+        Ok(texts)
     }
 }
 

@@ -36,6 +36,24 @@ fn options_reach_the_library() {
 }
 
 #[test]
+fn int8_is_calibrated_on_texts_of_a_file() {
+    let place = tempfile::tempdir().unwrap();
+    let texts = file(&place, "calibration.jsonl", "{\"text\": \"Rain all day.\"}\n{\"text\": \"An apple.\"}\n");
+    let mut calibrated = model("tiny-bert");
+    calibrated.calibrate(&["Rain all day.", "An apple."]).unwrap();
+    let expected: Vec<Vec<f32>> = calibrated.encode(&TEXTS).unwrap().rows_iter().map(<[f32]>::to_vec).collect();
+    let given = ["--calibration-texts", texts.to_str().unwrap()];
+    assert_eq!(embeddings(&good(with_model("encode").args(["--weights", "int8"]).args(given).args(TEXTS))), expected);
+    assert_ne!(embeddings(&good(with_model("encode").args(["--weights", "int8"]).args(TEXTS))), expected);
+    let error = bad(with_model("encode").args(given).args(TEXTS), 2);
+    assert!(error.contains("--calibration-texts is for int8 weights\nhint: add --weights int8"), "{error}");
+    let empty = file(&place, "empty.txt", "");
+    let given = ["--weights", "int8", "--calibration-texts", empty.to_str().unwrap()];
+    let error = bad(with_model("encode").args(given).args(TEXTS), 1);
+    assert!(error.contains("empty.txt holds no texts to calibrate on"), "{error}");
+}
+
+#[test]
 fn named_prompts_queries_and_documents() {
     let model = model("tiny-bert-prompts");
     let encode = |arguments: &[&str]| {

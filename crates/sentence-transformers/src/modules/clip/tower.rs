@@ -77,7 +77,12 @@ impl Tower {
             own = own.with_overlay(Arc::new(PartOverlay::new(Arc::clone(overlay), format!("{}.", part.name))));
             whole = whole.with_overlay(Arc::clone(overlay));
         }
-        let encoder: Arc<dyn Encoder> = Arc::from(options.backend.load(&own, options.options)?);
+        let mut encoder_options = options.options.clone();
+        if part.name == VISION.name {
+            // Those of texts.
+            encoder_options.calibration.clear();
+        }
+        let encoder: Arc<dyn Encoder> = Arc::from(options.backend.load(&own, &encoder_options)?);
         let shape = [options.width, encoder.info().hidden];
         let weights = whole.weights()?;
         let weight = weights.tensor(&TensorSource::whole(part.projection), &shape)?.to_f32()?.into_owned();
