@@ -85,39 +85,60 @@ pub(crate) enum Turn {
     AtTheEnd,
 }
 
-/// What a layer of 32-bit weights learns as it runs, so that it becomes a layer in bytes, an `L`.
+/// A layer of 32-bit weights that learns as it runs, until it becomes a layer in bytes. Both are an `L`.
 #[derive(Debug)]
 pub(crate) struct Trial<L> {
     set: InstructionSet,
     turn: Turn,
-    seen: Mutex<Observations>,
+    learning: Mutex<Learning<L>>,
     quantised: OnceLock<L>,
 }
 
+#[derive(Debug)]
+struct Learning<L> {
+    seen: Observations,
+    /// `None` once there are bytes instead.
+    layer: Option<L>,
+}
+
 impl<L> Trial<L> {
-    pub(crate) fn new(set: InstructionSet, turn: Turn) -> Self {
-        Self { set, turn, seen: Mutex::default(), quantised: OnceLock::new() }
+    pub(crate) fn new(set: InstructionSet, turn: Turn, layer: L) -> Self {
+        let learning = Learning { seen: Observations::default(), layer: Some(layer) };
+        Self { set, turn, learning: Mutex::new(learning), quantised: OnceLock::new() }
     }
 
-    /// Looks at the rows of a run. Returns the layer in bytes where that is to run.
+    /// Looks at the rows of a run and calls `run` with the layer whose turn it is.
     pub(crate) fn run(
         &self,
         kernels: &Kernels,
         split: Split,
         seen: Seen<'_>,
-        quantise: impl FnOnce(InstructionSet, &Observations) -> L,
-    ) -> Option<&L> {
-        if let Some(quantised) = self.quantised.get() {
-            return Some(quantised);
+        quantise: impl FnOnce(InstructionSet, &L, &Observations) -> L,
+        run: impl FnOnce(&L),
+    ) {
+        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(layer) = learning.layer.take() {
+            learning.seen.add(kernels, split, seen);
+            if self.turn == Turn::AtTheEnd {
+                run(&layer);
+                learning.layer = Some(layer);
+                return;
+            }
+            let quantised = quantise(self.set, &layer, &learning.seen);
+            drop(layer);
+            run(self.quantised.get_or_init(|| quantised));
+        } else if let Some(quantised) = self.quantised.get() {
+            run(quantised);
         }
-        let mut all = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        all.add(kernels, split, seen);
-        (self.turn == Turn::AtOnce).then(|| self.quantised.get_or_init(|| quantise(self.set, &all)))
     }
 
-    /// The layer in bytes, if it has run.
-    pub(crate) fn end(self, quantise: impl FnOnce(InstructionSet, &Observations) -> L) -> Option<L> {
-        let seen = self.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.quantised.into_inner().or_else(|| (seen.rows > 0).then(|| quantise(self.set, &seen)))
+    /// The layer in bytes, or as it was if it has not run.
+    pub(crate) fn end(self, quantise: impl FnOnce(InstructionSet, &L, &Observations) -> L) -> Option<L> {
+        let Learning { seen, layer } = self.learning.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match layer {
+            Some(layer) if seen.rows > 0 => Some(quantise(self.set, &layer, &seen)),
+            Some(layer) => Some(layer),
+            None => self.quantised.into_inner(),
+        }
     }
 }

@@ -26,8 +26,6 @@ pub(crate) struct Linear {
     width: usize,
     panels: Panels,
     bias: Buffer<f32>,
-    /// What it learns about its inputs before its weights become bytes.
-    trial: Option<Box<Trial<Self>>>,
 }
 
 /// Packed weights in their format.
@@ -38,6 +36,8 @@ enum Panels {
     F16(Buffer<u16>),
     Pairs(Pairs),
     Int8(Integer),
+    /// In place of everything else: the layer on its way to bytes.
+    OnTrial(Box<Trial<Linear>>),
 }
 
 /// A weight, its bias, and where its outputs stand.
@@ -79,7 +79,7 @@ impl Linear {
             WeightFormat::BF16Products => Panels::Pairs(Pairs::new(kernels.pairs(), &packed, width, depth)),
             _ => Panels::F32(packed),
         };
-        Self { depth, width, panels, bias, trial: None }
+        Self { depth, width, panels, bias }
     }
 
     /// Numbers of an output row, padding included.
@@ -95,21 +95,29 @@ impl Linear {
     /// From now on the layer learns from its inputs how its weights become bytes. Only 32-bit weights do.
     pub(crate) fn begin_trial(&mut self, set: InstructionSet, turn: Turn) {
         if matches!(self.panels, Panels::F32(_)) {
-            self.trial = Some(Box::new(Trial::new(set, turn)));
+            let layer = std::mem::replace(
+                self,
+                Self { panels: Panels::F32(Buffer::default()), bias: Buffer::default(), ..*self },
+            );
+            self.panels = Panels::OnTrial(Box::new(Trial::new(set, turn, layer)));
         }
     }
 
     /// The layer becomes bytes, for inputs like those it saw. Without any it stays as it is.
     pub(crate) fn end_trial(&mut self, run: Run) {
-        let trial = self.trial.take();
-        if let Some(quantised) = trial.and_then(|trial| trial.end(|set, seen| self.quantised(run, set, seen))) {
-            *self = quantised;
+        match std::mem::replace(&mut self.panels, Panels::F32(Buffer::default())) {
+            Panels::OnTrial(trial) => {
+                if let Some(layer) = trial.end(|set, layer, seen| layer.quantised(run, set, seen)) {
+                    *self = layer;
+                }
+            }
+            panels => self.panels = panels,
         }
     }
 
     /// Whether it is learning: all rows of a pass then have to come at once.
     pub(crate) fn on_trial(&self) -> bool {
-        self.trial.is_some()
+        matches!(self.panels, Panels::OnTrial(_))
     }
 
     /// The same layer with weights in bytes, for inputs like those seen.
@@ -134,7 +142,7 @@ impl Linear {
         for ((bias, old), moved) in bias.iter_mut().zip(&*self.bias).zip(moved) {
             *bias = old + moved;
         }
-        Self { depth: self.depth, width: self.width, panels: Panels::Int8(integer), bias, trial: None }
+        Self { depth: self.depth, width: self.width, panels: Panels::Int8(integer), bias }
     }
 
     /// Whether the weights are bytes.
@@ -180,12 +188,12 @@ impl Linear {
             output_stride >= self.width && output.len() >= (rows - 1) * output_stride + self.width,
             "output too short"
         );
-        if let Some(trial) = &self.trial {
+        if let Panels::OnTrial(trial) = &self.panels {
             let seen = Seen { rows, depth: self.depth, input, stride: input_stride };
-            let quantised = trial.run(run.kernels, run.split, seen, |set, seen| self.quantised(run, set, seen));
-            if let Some(quantised) = quantised {
-                return quantised.apply(run, rows, input, input_stride, output, output_stride, epilogue);
-            }
+            let quantise = |set, layer: &Self, seen: &Observations| layer.quantised(run, set, seen);
+            return trial.run(run.kernels, run.split, seen, quantise, |layer| {
+                layer.apply(run, rows, input, input_stride, output, output_stride, epilogue);
+            });
         }
         let output = Shared::new(output);
         let panels = match &self.panels {
@@ -224,6 +232,7 @@ impl Linear {
             Panels::F32(numbers) => (kernels.tiles_f32, 4, numbers.as_ptr().cast::<u8>()),
             Panels::Bf16(numbers) => (kernels.tiles_bf16, 2, numbers.as_ptr().cast()),
             Panels::F16(numbers) => (kernels.tiles_f16, 2, numbers.as_ptr().cast()),
+            Panels::OnTrial(_) => unreachable!("the layer on trial runs"),
             Panels::Pairs(pairs) => {
                 let bias = &self.bias;
                 // SAFETY: the caller's promise.
