@@ -229,6 +229,17 @@ fn other_weight_formats_stay_near() {
 }
 
 #[test]
+fn texts_calibrate_the_encoder_of_texts_alone() {
+    let golden = golden();
+    let mut model = LoadOptions::new().weights(WeightFormat::Int8).load(folder().to_str().unwrap()).unwrap();
+    let texts = model.encode(&golden.inputs).unwrap();
+    let pictures = model.encode(&images(&golden)).unwrap();
+    model.calibrate(&["a bicycle leans against a wall", "two cups of tea"]).unwrap();
+    assert_ne!(model.encode(&golden.inputs).unwrap().as_slice(), texts.as_slice());
+    assert_eq!(model.encode(&images(&golden)).unwrap().as_slice(), pictures.as_slice());
+}
+
+#[test]
 fn what_cannot_be_seen_is_an_error() {
     let model = load(&folder());
     let cat = Image::from_bytes(&b"no picture"[..]);

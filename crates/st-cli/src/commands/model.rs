@@ -95,7 +95,9 @@ impl ModelArguments {
         let calibration = self.calibration_texts.as_deref().map(|path| self.calibration(path)).transpose()?;
         let downloads = Arc::new(Downloads::new(surroundings.quiet));
         let hub = self.hub.options().progress(downloads.clone());
-        let mut options = LoadOptions::new().hub(hub).weights(self.weights);
+        // Calibration reads the weights again, so that the built-in one would be for nothing.
+        let weights = if calibration.is_some() { WeightFormat::F32 } else { self.weights };
+        let mut options = LoadOptions::new().hub(hub).weights(weights);
         if let Some(length) = self.max_seq_length {
             options = options.max_seq_length(length);
         }

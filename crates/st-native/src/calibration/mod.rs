@@ -11,7 +11,7 @@ use crate::kernels::{Kernels, STEP};
 use crate::split::{Shared, Split};
 
 /// The inputs that one layer has seen.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Observations {
     smallest: Vec<f32>,
     largest: Vec<f32>,
@@ -21,7 +21,7 @@ pub(crate) struct Observations {
 }
 
 /// Rows of the input of a layer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Seen<'a> {
     pub(crate) rows: usize,
     /// Numbers of a row, a multiple of [`STEP`].
